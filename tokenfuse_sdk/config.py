@@ -1,0 +1,436 @@
+"""Frozen configs: the one source of a model's shape.
+
+The engine, the PyTorch reference, the exporters and the FLOP counter all read
+these; a bundle's `config.json` is `ModelConfig.to_dict()`.
+
+Symbols: B batch, S image tokens, L text tokens, N latents, C image-encoder
+width, T text width, D fusion width, M iterations, R fusion layers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any, get_args, get_type_hints
+
+from tokenfuse_sdk.errors import ConfigError
+
+__all__ = [
+    "COMBINATIONS",
+    "FUSION_KINDS",
+    "RESAMPLERS",
+    "SIZES",
+    "DecoderConfig",
+    "FusionConfig",
+    "ModelConfig",
+    "TextConfig",
+    "VisionConfig",
+    "named_config",
+]
+
+FUSION_KINDS = ("joint_adaptive", "concat", "cross_attention", "perceiver", "co_tokenization")
+RESAMPLERS = ("latent", "spatial")
+COMBINATIONS = ("weighted", "residual", "none")
+ACTIVATIONS = ("gelu", "gelu_tanh")
+
+# Upper bounds that keep a hostile config from asking for absurd memory. The
+# paper's model (D 768, 12 layers, 196 tokens) is more than 10x below each.
+_MAX_WIDTH = 8192
+_MAX_LAYERS = 128
+_MAX_TOKENS = 16384
+_MAX_VOCAB = 1 << 20
+
+
+def _check_int(owner: str, name: str, value: object, low: int, high: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise ConfigError(f"{owner}.{name}={value!r}: need an integer from {low} to {high}")
+
+
+def _check_choice(owner: str, name: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ConfigError(f"{owner}.{name}={value!r}: choose one of {', '.join(choices)}")
+
+
+def _check_eps(owner: str, name: str, value: object) -> None:
+    ok = isinstance(value, float) and math.isfinite(value) and 0.0 < value < 1.0
+    if not ok:
+        raise ConfigError(f"{owner}.{name}={value!r}: need a float between 0 and 1")
+
+
+def _check_heads(owner: str, width: int, num_heads: int) -> None:
+    if width % num_heads:
+        raise ConfigError(
+            f"{owner}.num_heads={num_heads} does not divide the width {width}; pick a divisor"
+        )
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class VisionConfig:
+    """Image encoder: a ViT, optionally behind a convolutional stem.
+
+    With `stem_widths` empty, patches are one convolution of `patch_size` (the
+    ViT of Hugging Face). Otherwise each stem entry is a 3x3 convolution of
+    stride 2 (padding 1) followed by GELU, and the patch convolution covers the
+    remaining `patch_size / 2**len(stem_widths)`.
+    """
+
+    image_size: int
+    patch_size: int
+    width: int
+    num_layers: int
+    num_heads: int
+    mlp_dim: int
+    stem_widths: tuple[int, ...] = ()
+    class_token: bool = False
+    activation: str = "gelu"
+    eps: float = 1e-6
+
+    def __post_init__(self) -> None:
+        own = "vision"
+        _check_int(own, "image_size", self.image_size, 1, 4096)
+        _check_int(own, "patch_size", self.patch_size, 1, 256)
+        _check_int(own, "width", self.width, 1, _MAX_WIDTH)
+        _check_int(own, "num_layers", self.num_layers, 0, _MAX_LAYERS)
+        _check_int(own, "num_heads", self.num_heads, 1, 256)
+        _check_int(own, "mlp_dim", self.mlp_dim, 1, 8 * _MAX_WIDTH)
+        _check_choice(own, "activation", self.activation, ACTIVATIONS)
+        _check_eps(own, "eps", self.eps)
+        _check_heads(own, self.width, self.num_heads)
+        if not isinstance(self.class_token, bool):
+            raise ConfigError(f"vision.class_token={self.class_token!r}: need true or false")
+        if len(self.stem_widths) > 4:
+            raise ConfigError(f"vision.stem_widths has {len(self.stem_widths)} entries; at most 4")
+        for width in self.stem_widths:
+            _check_int(own, "stem_widths", width, 1, 1024)
+        if self.patch_size % (1 << len(self.stem_widths)):
+            raise ConfigError(
+                f"vision.patch_size={self.patch_size} is not a multiple of the stem's stride "
+                f"{1 << len(self.stem_widths)}"
+            )
+        if self.image_size % self.patch_size:
+            raise ConfigError(
+                f"vision.image_size={self.image_size} is not a multiple of "
+                f"patch_size={self.patch_size}"
+            )
+        _check_int(own, "num_tokens", self.num_tokens, 1, _MAX_TOKENS)
+
+    @property
+    def grid_size(self) -> int:
+        """Patches along one side."""
+        return self.image_size // self.patch_size
+
+    @property
+    def num_tokens(self) -> int:
+        """S: patches, and the class token where there is one."""
+        return self.grid_size**2 + int(self.class_token)
+
+    @property
+    def patch_kernel(self) -> int:
+        """Kernel and stride of the patch convolution, after the stem."""
+        return self.patch_size >> len(self.stem_widths)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class TextConfig:
+    """Text encoder: T5 v1.1 (RMS norm, relative position bias, gated GELU)."""
+
+    vocab_size: int
+    width: int
+    num_layers: int
+    num_heads: int
+    head_dim: int
+    mlp_dim: int
+    max_tokens: int = 64
+    num_buckets: int = 32
+    max_distance: int = 128
+    eps: float = 1e-6
+
+    def __post_init__(self) -> None:
+        own = "text"
+        _check_int(own, "vocab_size", self.vocab_size, 4, _MAX_VOCAB)
+        _check_int(own, "width", self.width, 1, _MAX_WIDTH)
+        _check_int(own, "num_layers", self.num_layers, 1, _MAX_LAYERS)
+        _check_int(own, "num_heads", self.num_heads, 1, 256)
+        _check_int(own, "head_dim", self.head_dim, 1, 1024)
+        _check_int(own, "mlp_dim", self.mlp_dim, 1, 8 * _MAX_WIDTH)
+        _check_int(own, "max_tokens", self.max_tokens, 1, _MAX_TOKENS)
+        _check_int(own, "num_buckets", self.num_buckets, 4, 1024)
+        _check_int(own, "max_distance", self.max_distance, 2, 1 << 20)
+        _check_eps(own, "eps", self.eps)
+        if self.num_buckets % 4 or self.max_distance <= self.num_buckets // 2:
+            raise ConfigError(
+                f"text.num_buckets={self.num_buckets} must be a multiple of 4 and below "
+                f"2 * max_distance={2 * self.max_distance}"
+            )
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class FusionConfig:
+    """How image and text tokens become the tokens that the decoder reads.
+
+    `token_budgets` are the latent prefixes the model is trained for; the last
+    is `num_latents`, the full budget.
+    """
+
+    width: int
+    num_heads: int
+    mlp_dim: int
+    num_latents: int
+    num_iterations: int
+    num_layers: int
+    token_budgets: tuple[int, ...]
+    kind: str = "joint_adaptive"
+    resampler: str = "latent"
+    combination: str = "weighted"
+    resampler_hidden: int = 64
+    activation: str = "gelu"
+    eps: float = 1e-6
+
+    def __post_init__(self) -> None:
+        own = "fusion"
+        _check_choice(own, "kind", self.kind, FUSION_KINDS)
+        _check_choice(own, "resampler", self.resampler, RESAMPLERS)
+        _check_choice(own, "combination", self.combination, COMBINATIONS)
+        _check_choice(own, "activation", self.activation, ACTIVATIONS)
+        _check_int(own, "width", self.width, 1, _MAX_WIDTH)
+        _check_int(own, "num_heads", self.num_heads, 1, 256)
+        _check_int(own, "mlp_dim", self.mlp_dim, 1, 8 * _MAX_WIDTH)
+        _check_int(own, "num_latents", self.num_latents, 1, 4096)
+        _check_int(own, "num_iterations", self.num_iterations, 1, _MAX_LAYERS)
+        _check_int(own, "num_layers", self.num_layers, 0, _MAX_LAYERS)
+        _check_int(own, "resampler_hidden", self.resampler_hidden, 1, _MAX_WIDTH)
+        _check_eps(own, "eps", self.eps)
+        _check_heads(own, self.width, self.num_heads)
+        if self.num_layers % self.num_iterations:
+            raise ConfigError(
+                f"fusion.num_layers={self.num_layers} is not a multiple of "
+                f"num_iterations={self.num_iterations}"
+            )
+        for budget in self.token_budgets:
+            _check_int(own, "token_budgets", budget, 1, self.num_latents)
+        budgets = self.token_budgets
+        if not budgets or list(budgets) != sorted(set(budgets)) or budgets[-1] != self.num_latents:
+            raise ConfigError(
+                f"fusion.token_budgets={list(budgets)}: need increasing values that end with "
+                f"num_latents={self.num_latents}"
+            )
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class DecoderConfig:
+    """Answer decoder: T5 v1.1, of the text encoder's width and vocabulary."""
+
+    num_layers: int
+    num_heads: int
+    head_dim: int
+    mlp_dim: int
+    max_tokens: int = 32
+    eps: float = 1e-6
+
+    def __post_init__(self) -> None:
+        own = "decoder"
+        _check_int(own, "num_layers", self.num_layers, 1, _MAX_LAYERS)
+        _check_int(own, "num_heads", self.num_heads, 1, 256)
+        _check_int(own, "head_dim", self.head_dim, 1, 1024)
+        _check_int(own, "mlp_dim", self.mlp_dim, 1, 8 * _MAX_WIDTH)
+        _check_int(own, "max_tokens", self.max_tokens, 1, 1024)
+        _check_eps(own, "eps", self.eps)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ModelConfig:
+    """A whole model. Pad, end and start ids are fixed: 0, 1 and 0, as in T5."""
+
+    name: str
+    vision: VisionConfig
+    text: TextConfig
+    fusion: FusionConfig
+    decoder: DecoderConfig
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not 0 < len(self.name) <= 64:
+            raise ConfigError(f"name={self.name!r}: need a name of 1 to 64 characters")
+
+    @property
+    def pad_id(self) -> int:
+        return 0
+
+    @property
+    def eos_id(self) -> int:
+        return 1
+
+    @property
+    def start_id(self) -> int:
+        return 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types, as in a bundle's `config.json`."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> ModelConfig:
+        """Read `to_dict()` back; unknown and missing keys are errors."""
+        return _build(cls, data, "config")
+
+
+def _build(cls: type, data: object, where: str) -> Any:
+    if not isinstance(data, Mapping):
+        raise ConfigError(f"{where} is a {type(data).__name__}; need a JSON object")
+    hints = get_type_hints(cls)
+    unknown = sorted(str(key) for key in data if key not in hints)
+    if unknown:
+        raise ConfigError(
+            f"{where} has unknown keys {', '.join(unknown)}; allowed: {', '.join(sorted(hints))}"
+        )
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(cls):
+        if field.name not in data:
+            if field.default is dataclasses.MISSING:
+                raise ConfigError(f"{where}.{field.name} is missing")
+            continue
+        value, hint = data[field.name], hints[field.name]
+        if dataclasses.is_dataclass(hint):
+            value = _build(hint, value, f"{where}.{field.name}")
+        elif get_args(hint):
+            if not isinstance(value, list | tuple):
+                raise ConfigError(f"{where}.{field.name}={value!r}: need a list of integers")
+            value = tuple(value)
+        values[field.name] = value
+    return cls(**values)
+
+
+def _vit(image_size: int, patch_size: int, width: int, num_layers: int, num_heads: int):
+    return VisionConfig(
+        image_size=image_size,
+        patch_size=patch_size,
+        width=width,
+        num_layers=num_layers,
+        num_heads=num_heads,
+        mlp_dim=4 * width,
+    )
+
+
+def _sized(
+    name: str,
+    vision: VisionConfig,
+    *,
+    vocab_size: int,
+    text_layers: int,
+    num_latents: int,
+    num_iterations: int,
+    num_layers: int,
+    budgets: tuple[int, ...],
+    decoder_layers: int,
+) -> ModelConfig:
+    width, heads = vision.width, vision.num_heads
+    head_dim = width // heads
+    # T5 v1.1 keeps mlp_dim / width at 2.5 to 2.8; 8/3 rounded to 64.
+    gated_dim = max(64, round(width * 8 / 3 / 64) * 64)
+    return ModelConfig(
+        name=name,
+        vision=vision,
+        text=TextConfig(
+            vocab_size=vocab_size,
+            width=width,
+            num_layers=text_layers,
+            num_heads=heads,
+            head_dim=head_dim,
+            mlp_dim=gated_dim,
+        ),
+        fusion=FusionConfig(
+            width=width,
+            num_heads=heads,
+            mlp_dim=4 * width,
+            num_latents=num_latents,
+            num_iterations=num_iterations,
+            num_layers=num_layers,
+            token_budgets=budgets,
+        ),
+        decoder=DecoderConfig(
+            num_layers=decoder_layers,
+            num_heads=heads,
+            head_dim=head_dim,
+            mlp_dim=gated_dim,
+        ),
+    )
+
+
+def _nano() -> ModelConfig:
+    vision = VisionConfig(
+        image_size=64,
+        patch_size=8,
+        width=128,
+        num_layers=4,
+        num_heads=4,
+        mlp_dim=512,
+        stem_widths=(32, 64),
+    )
+    return _sized(
+        "nano",
+        vision,
+        vocab_size=128,
+        text_layers=2,
+        num_latents=16,
+        num_iterations=2,
+        num_layers=4,
+        budgets=(4, 8, 16),
+        decoder_layers=2,
+    )
+
+
+def _tiny() -> ModelConfig:
+    return _sized(
+        "tiny",
+        _vit(224, 16, 192, 12, 3),
+        vocab_size=32128,
+        text_layers=4,
+        num_latents=32,
+        num_iterations=4,
+        num_layers=8,
+        budgets=(4, 8, 16, 32),
+        decoder_layers=2,
+    )
+
+
+def _small() -> ModelConfig:
+    return _sized(
+        "small",
+        _vit(224, 16, 384, 12, 6),
+        vocab_size=32128,
+        text_layers=6,
+        num_latents=32,
+        num_iterations=4,
+        num_layers=8,
+        budgets=(4, 8, 16, 32),
+        decoder_layers=4,
+    )
+
+
+def _base() -> ModelConfig:
+    # [P] N = 64, M = 4, R = 32, D = 768; [D] everything else.
+    return _sized(
+        "base",
+        _vit(224, 16, 768, 12, 12),
+        vocab_size=32128,
+        text_layers=12,
+        num_latents=64,
+        num_iterations=4,
+        num_layers=32,
+        budgets=(4, 8, 16, 32, 64),
+        decoder_layers=12,
+    )
+
+
+_BUILDERS = {"nano": _nano, "tiny": _tiny, "small": _small, "base": _base}
+SIZES = tuple(_BUILDERS)
+
+
+def named_config(name: str) -> ModelConfig:
+    """The config of a named size: nano, tiny, small or base.
+
+    Raises:
+        ConfigError: the name is none of these.
+    """
+    _check_choice("model", "size", name, SIZES)
+    return _BUILDERS[name]()
