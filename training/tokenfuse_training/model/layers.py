@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tokenfuse_training.model.attend import attend, key_bias
+
 __all__ = ["MLP", "CrossAttention", "SelfLayer", "activate"]
 
 
@@ -37,14 +39,16 @@ class CrossAttention(nn.Module):
     def forward(self, x_BQD: Tensor, source_BKD: Tensor, mask_BK: Tensor | None = None) -> Tensor:
         """Attend; `mask_BK` is true where a key may be seen."""
 
-        def heads(y_BTD: Tensor) -> Tensor:
-            return y_BTD.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
-
-        q_BHQh = heads(self.query(x_BQD))
-        k_BHKh, v_BHKh = heads(self.key(source_BKD)), heads(self.value(source_BKD))
-        mask = None if mask_BK is None else mask_BK[:, None, None, :]
-        y_BHQh = F.scaled_dot_product_attention(q_BHQh, k_BHKh, v_BHKh, attn_mask=mask)
-        return self.output(y_BHQh.transpose(1, 2).flatten(2))
+        bias = None if mask_BK is None else key_bias(mask_BK)
+        y_BQD = attend(
+            self.query(x_BQD),
+            self.key(source_BKD),
+            self.value(source_BKD),
+            self.num_heads,
+            (self.query.out_features // self.num_heads) ** -0.5,
+            bias,
+        )
+        return self.output(y_BQD)
 
 
 class MLP(nn.Module):

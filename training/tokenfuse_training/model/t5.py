@@ -15,6 +15,8 @@ from tokenfuse_sdk.config import DecoderConfig, TextConfig
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tokenfuse_training.model.attend import attend, key_bias
+
 __all__ = ["AnswerDecoder", "RMSNorm", "TextEncoder", "relative_buckets"]
 
 
@@ -75,17 +77,8 @@ class T5Attention(nn.Module):
         nn.init.normal_(self.output.weight, std=inner**-0.5)
 
     def forward(self, x_BQT: Tensor, source_BKT: Tensor, bias: Tensor | None) -> Tensor:
-        def heads(y: Tensor) -> Tensor:
-            return y.unflatten(-1, (self.num_heads, self.head_dim)).transpose(1, 2)
-
-        q, k, v = (
-            heads(self.query(x_BQT)),
-            heads(self.key(source_BKT)),
-            heads(self.value(source_BKT)),
-        )
-        bias = None if bias is None else bias.to(q.dtype)
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=1.0)
-        return self.output(y.transpose(1, 2).flatten(2))
+        q_BQI, k_BKI, v_BKI = self.query(x_BQT), self.key(source_BKT), self.value(source_BKT)
+        return self.output(attend(q_BQI, k_BKI, v_BKI, self.num_heads, 1.0, bias))
 
 
 class GatedMLP(nn.Module):
@@ -115,12 +108,6 @@ class EncoderLayer(nn.Module):
         return x + self.mlp(self.norm2(x))
 
 
-def _key_bias(mask_BK: Tensor) -> Tensor:
-    """Additive bias (B, 1, 1, K): 0 where a key may be seen, the lowest float elsewhere."""
-    low = torch.finfo(torch.float32).min
-    return torch.where(mask_BK, 0.0, low)[:, None, None, :]
-
-
 class TextEncoder(nn.Module):
     """Embedded text to `text_BLT`."""
 
@@ -141,7 +128,7 @@ class TextEncoder(nn.Module):
             max_distance=self.config.max_distance,
         )
         bias = self.relative_bias(buckets.to(x_BLT.device)).permute(2, 0, 1)[None]
-        bias = bias.float() + _key_bias(mask_BL)
+        bias = bias.float() + key_bias(mask_BL)
         for layer in self.layers:
             x_BLT = layer(x_BLT, bias)
         return self.norm(x_BLT)
@@ -194,7 +181,7 @@ class AnswerDecoder(nn.Module):
         low = torch.finfo(torch.float32).min
         ahead = torch.ones(length, length, dtype=torch.bool, device=x_BAT.device).triu(1)
         self_bias = bias.masked_fill(ahead, low)
-        cross_bias = None if fused_mask_BN is None else _key_bias(fused_mask_BN)
+        cross_bias = None if fused_mask_BN is None else key_bias(fused_mask_BN)
         for layer in self.layers:
             x_BAT = layer(x_BAT, fused_BNT, self_bias, cross_bias)
         return self.lm_head(self.norm(x_BAT))

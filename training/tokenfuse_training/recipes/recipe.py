@@ -1,0 +1,70 @@
+"""What a training run is, as frozen data: model, data, stages, optimiser."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from tokenfuse_sdk.config import ModelConfig
+
+__all__ = ["Recipe", "Stage"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """A run of steps with one mixture of losses.
+
+    Per step: `images` pictures, each with `questions` short questions and
+    `descriptions` long texts (captions, completions, matches, entailments).
+    `dense_weight` scales the per-patch colour and kind losses.
+    """
+
+    name: str
+    steps: int
+    images: int
+    questions: int
+    descriptions: int
+    dense_weight: float
+    description_weight: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """A training run on scenes, reproducible from its seed up to float summation order.
+
+    The learning rate warms up linearly, stays, and falls linearly to zero over
+    the last `decay_fraction` of all steps. At each step one token budget is
+    drawn with `budget_weights`, one weight per budget of the model.
+    """
+
+    name: str
+    model: ModelConfig
+    seed: int
+    num_scenes: int
+    num_questions: int
+    stages: tuple[Stage, ...]
+    learning_rate: float
+    warmup_steps: int
+    decay_fraction: float
+    weight_decay: float
+    max_grad_norm: float
+    budget_weights: tuple[float, ...]
+    ema_decay: float
+
+    @property
+    def num_steps(self) -> int:
+        """Steps over all stages."""
+        return sum(stage.steps for stage in self.stages)
+
+    def stage_at(self, step: int) -> Stage:
+        """The stage that a step (from 0) belongs to."""
+        for stage in self.stages:
+            if step < stage.steps:
+                return stage
+            step -= stage.steps
+        return self.stages[-1]
+
+    def learning_rate_at(self, step: int) -> float:
+        """Warm up, stay, fall to zero."""
+        rising = (step + 1) / max(self.warmup_steps, 1)
+        falling = (self.num_steps - step) / max(self.decay_fraction * self.num_steps, 1)
+        return self.learning_rate * min(1.0, rising, falling)

@@ -1,0 +1,49 @@
+"""`scenes-nano`: the shipped model, made for two CPU cores.
+
+Questions alone are too weak a signal from scratch. So the image encoder first
+learns each patch's colour and kind, then the whole model learns to describe a
+scene in full, which makes the merged tokens carry every object, and only then
+questions join.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from tokenfuse_sdk.config import named_config
+
+from tokenfuse_training.recipes.recipe import Recipe, Stage
+
+__all__ = ["SCENES_NANO"]
+
+SCENES_NANO = Recipe(
+    name="scenes-nano",
+    model=dataclasses.replace(named_config("nano"), name="scenes-nano"),
+    seed=2305,
+    num_scenes=48_000,
+    num_questions=16,
+    stages=(
+        Stage(
+            name="patches", steps=800, images=128, questions=0, descriptions=0, dense_weight=1.0
+        ),
+        Stage(
+            name="describe", steps=2_000, images=64, questions=0, descriptions=3, dense_weight=0.5
+        ),
+        Stage(
+            name="answer",
+            steps=9_000,
+            images=64,
+            questions=6,
+            descriptions=1,
+            dense_weight=0.2,
+            description_weight=0.5,
+        ),
+    ),
+    learning_rate=1e-3,
+    warmup_steps=200,
+    decay_fraction=0.25,
+    weight_decay=0.05,
+    max_grad_norm=1.0,
+    budget_weights=(0.2, 0.25, 0.55),
+    ema_decay=0.999,
+)
