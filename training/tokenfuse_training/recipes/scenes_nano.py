@@ -12,15 +12,22 @@ import dataclasses
 
 from tokenfuse_sdk.config import named_config
 
+from tokenfuse_training.data.scenes.vocabulary import words
 from tokenfuse_training.recipes.recipe import Recipe, Stage
 
 __all__ = ["SCENES_NANO"]
 
+_NANO = named_config("nano")
+
 SCENES_NANO = Recipe(
     name="scenes-nano",
-    model=dataclasses.replace(named_config("nano"), name="scenes-nano"),
+    model=dataclasses.replace(
+        _NANO,
+        name="scenes-nano",
+        text=dataclasses.replace(_NANO.text, vocab_size=len(words())),
+    ),
     seed=2305,
-    num_scenes=48_000,
+    num_scenes=80_000,
     num_questions=16,
     stages=(
         Stage(

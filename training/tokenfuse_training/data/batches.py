@@ -1,0 +1,77 @@
+"""Batches from a tokenised store, in an order that depends on seed and step alone.
+
+Shapes: B pictures, Q texts (each of one picture), L text tokens, A answer tokens.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tokenfuse_training.data.store import SceneStore, TextTable
+from tokenfuse_training.recipes.recipe import Stage
+
+__all__ = ["Batch", "TextBatch", "draw_batch", "normalise"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class TextBatch:
+    """Texts with their answers; `image_index_Q` says of which picture of the batch."""
+
+    image_index_Q: Tensor
+    text_QL: Tensor
+    answer_QA: Tensor
+
+    @property
+    def decoder_input_QA(self) -> Tensor:
+        """The answers shifted right behind the start id 0."""
+        return torch.cat([torch.zeros_like(self.answer_QA[:, :1]), self.answer_QA[:, :-1]], dim=1)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Pictures, their patch labels, and texts of each length class."""
+
+    image_BHW3: Tensor
+    patch_color_BS: Tensor
+    patch_kind_BS: Tensor
+    questions: TextBatch | None
+    descriptions: TextBatch | None
+
+
+def normalise(image_u8_BHW3: np.ndarray) -> Tensor:
+    """uint8 pictures to float32 in -1..1, as `tokenfuse_sdk.preprocess` does."""
+    return torch.from_numpy(image_u8_BHW3).float().div_(127.5).sub_(1.0)
+
+
+def _draw_texts(
+    table: TextTable, scenes_B: np.ndarray, count: int, rng: np.random.Generator
+) -> TextBatch | None:
+    if not count:
+        return None
+    num_scenes, per_scene = scenes_B.shape[0], table.text.shape[1]
+    # Distinct texts of a scene: the first `count` of a random order.
+    chosen_BQ = np.argsort(rng.random((num_scenes, per_scene)), axis=1)[:, :count]
+    scene_Q = np.repeat(scenes_B, count)
+    chosen_Q = chosen_BQ.reshape(-1)
+    return TextBatch(
+        image_index_Q=torch.arange(num_scenes).repeat_interleave(count),
+        text_QL=torch.from_numpy(table.text[scene_Q, chosen_Q].astype(np.int64)),
+        answer_QA=torch.from_numpy(table.answer[scene_Q, chosen_Q].astype(np.int64)),
+    )
+
+
+def draw_batch(store: SceneStore, stage: Stage, *, seed: int, step: int) -> Batch:
+    """The batch of a step: distinct scenes, then distinct texts of each."""
+    rng = np.random.Generator(np.random.Philox(key=[seed, step]))
+    scenes_B = rng.choice(store.num_scenes, size=stage.images, replace=False)
+    return Batch(
+        image_BHW3=normalise(store.images_u8[scenes_B]),
+        patch_color_BS=torch.from_numpy(store.patch_color[scenes_B].astype(np.int64)),
+        patch_kind_BS=torch.from_numpy(store.patch_kind[scenes_B].astype(np.int64)),
+        questions=_draw_texts(store.questions, scenes_B, stage.questions, rng),
+        descriptions=_draw_texts(store.descriptions, scenes_B, stage.descriptions, rng),
+    )
