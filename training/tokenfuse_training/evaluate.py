@@ -7,35 +7,17 @@ decoding writes the same answer, so one pass decides it.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 
 import numpy as np
 import torch
 
+from tokenfuse_training.accuracy import Accuracy
 from tokenfuse_training.data.batches import normalise
 from tokenfuse_training.data.store import SceneStore
 from tokenfuse_training.model import JointModel
 
-__all__ = ["Accuracy", "evaluate_questions"]
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Accuracy:
-    """Share of right answers; `by_family` and `counts` have one entry per family."""
-
-    token_budget: int
-    overall: float
-    by_family: dict[str, float]
-    counts: dict[str, int]
-
-    @property
-    def num_questions(self) -> int:
-        return sum(self.counts.values())
-
-    def to_dict(self) -> dict[str, object]:
-        """Plain JSON types."""
-        return dataclasses.asdict(self) | {"num_questions": self.num_questions}
+__all__ = ["evaluate_questions"]
 
 
 @torch.no_grad()
@@ -89,12 +71,7 @@ def evaluate_questions(
         report(done)
         if done >= num_questions:
             break
-    return Accuracy(
-        token_budget=budget,
-        overall=sum(right.values()) / max(done, 1),
-        by_family={name: right[name] / asked[name] for name in sorted(asked)},
-        counts=dict(sorted(asked.items())),
-    )
+    return Accuracy.from_counts(budget, right, asked)
 
 
 def _first_of_each(text_BKL: np.ndarray) -> np.ndarray:

@@ -138,9 +138,7 @@ class Trainer:
                 parts["question_loss"] = loss
                 total = total + loss
             if batch.descriptions is not None:
-                loss, parts["description_acc"] = self._text_loss(
-                    f_BND, batch.descriptions, budget
-                )
+                loss, parts["description_acc"] = self._text_loss(f_BND, batch.descriptions, budget)
                 parts["description_loss"] = loss
                 total = total + stage.description_weight * loss
         return total, parts

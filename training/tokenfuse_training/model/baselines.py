@@ -133,9 +133,7 @@ class _CoTokenIteration(nn.Module):
         self.attention = CrossAttention(config.width, config.num_heads)
         self.layers = self_layers(config, config.num_layers // config.num_iterations)
 
-    def forward(
-        self, z: Tensor | None, tokens: Tensor, mask: Tensor, num_latents: int
-    ) -> Tensor:
+    def forward(self, z: Tensor | None, tokens: Tensor, mask: Tensor, num_latents: int) -> Tensor:
         if z is not None:
             ones = torch.ones(z.shape[:2], dtype=torch.bool, device=z.device)
             tokens, mask = torch.cat([tokens, z], dim=1), torch.cat([mask, ones], dim=1)

@@ -5,6 +5,8 @@ Shapes: B batch, S image tokens, C width, G grid side.
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from tokenfuse_sdk.config import VisionConfig
 from torch import Tensor, nn
@@ -42,7 +44,7 @@ class VisionEncoder(nn.Module):
         widths = (3, *config.stem_widths)
         self.stem = nn.ModuleList(
             nn.Conv2d(a, b, kernel_size=3, stride=2, padding=1)
-            for a, b in zip(widths[:-1], widths[1:], strict=True)
+            for a, b in itertools.pairwise(widths)
         )
         kernel = config.patch_kernel
         self.patch = nn.Conv2d(widths[-1], config.width, kernel_size=kernel, stride=kernel)

@@ -1,0 +1,1 @@
+"""Training and evaluation of tokenfuse models; needs the `train` extra."""

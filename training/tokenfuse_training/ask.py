@@ -1,0 +1,65 @@
+"""Accuracy of a loaded `Model`: the pictures and words take the way of an application."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from tokenfuse_training.accuracy import Accuracy
+from tokenfuse_training.data.scenes.questions import ask_questions
+from tokenfuse_training.data.scenes.render import render
+from tokenfuse_training.data.scenes.rng import Rng, stream_key
+from tokenfuse_training.data.scenes.sampling import sample_scene
+from tokenfuse_training.recipes.scenes_nano import SCENES_NANO
+
+if TYPE_CHECKING:
+    from tokenfuse_sdk import Model
+
+__all__ = ["ask_scenes"]
+
+
+def ask_scenes(
+    model: Model,
+    *,
+    split: str,
+    num_questions: int,
+    token_budgets: Sequence[int],
+    seed: int | None = None,
+    report: Callable[[int], None] = lambda done: None,
+) -> list[Accuracy]:
+    """Ask `num_questions` questions of a split at each budget.
+
+    Args:
+        model: an open model.
+        split: val or test; the digits of neither were seen in training.
+        num_questions: of as many scenes as that takes.
+        token_budgets: each is asked the same questions.
+        seed: of the scenes; None for the recipe's own.
+        report: called with the number of questions done.
+
+    Returns:
+        One accuracy per budget, in the order given.
+    """
+    seed = SCENES_NANO.seed if seed is None else seed
+    right: list[dict[str, int]] = [{} for _ in token_budgets]
+    asked: dict[str, int] = {}
+    done = index = 0
+    while done < num_questions:
+        scene = sample_scene(split, index, seed=seed)
+        rng = Rng(stream_key(seed, split, index, "questions"))
+        questions = ask_questions(scene, rng, num_questions=SCENES_NANO.num_questions)
+        questions = questions[: num_questions - done]
+        tokens = model.encode_image(render(scene, model.config.vision.image_size))
+        for question in questions:
+            asked[question.family] = asked.get(question.family, 0) + 1
+            for budget, counts in zip(token_budgets, right, strict=True):
+                answer = model.answer(tokens, question.text, token_budget=budget)
+                ok = answer.text == question.answer
+                counts[question.family] = counts.get(question.family, 0) + int(ok)
+        done += len(questions)
+        index += 1
+        report(done)
+    return [
+        Accuracy.from_counts(budget, counts, asked)
+        for budget, counts in zip(token_budgets, right, strict=True)
+    ]

@@ -1,0 +1,1 @@
+"""The verbs that need training: they reach `tokenfuse` by entry point."""

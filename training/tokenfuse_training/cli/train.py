@@ -1,0 +1,69 @@
+"""`tokenfuse train`: run a recipe, then write the bundle."""
+
+from __future__ import annotations
+
+import pathlib
+
+import click
+
+__all__ = ["train"]
+
+
+@click.command()
+@click.argument("recipe")
+@click.option("-o", "--output", type=click.Path(path_type=pathlib.Path), required=True)
+@click.option(
+    "--work",
+    type=click.Path(path_type=pathlib.Path),
+    help="Checkpoints, log and drawn scenes; a later run with it goes on. [OUTPUT.work]",
+)
+@click.option("--max-minutes", type=click.FloatRange(min=0), help="Stop then, with a checkpoint.")
+@click.option("--steps-scale", type=click.FloatRange(min=0, min_open=True), default=1.0)
+@click.option("--num-scenes", type=click.IntRange(min=1), help="Fewer scenes, for a trial.")
+@click.option("--num-test-questions", type=click.IntRange(min=1), default=10_000)
+@click.option("--device", default="cpu", show_default=True)
+@click.option("--compile/--no-compile", default=False, help="Compile the layers.")
+@click.option("--bf16/--no-bf16", default=True, help="Matrix products in bfloat16.")
+@click.option("--overwrite", is_flag=True, help="Replace OUTPUT if it is there.")
+def train(
+    recipe: str,
+    output: pathlib.Path,
+    work: pathlib.Path | None,
+    max_minutes: float | None,
+    steps_scale: float,
+    num_scenes: int | None,
+    num_test_questions: int,
+    device: str,
+    compile: bool,
+    bf16: bool,
+    overwrite: bool,
+) -> None:
+    """Train RECIPE and write the bundle OUTPUT, evaluated on the test split.
+
+    Stop it at any time: the same command goes on from the last checkpoint.
+    """
+    # Imported here: `tokenfuse --help` must not load torch.
+    from tokenfuse_sdk.errors import ConfigError, OutputExistsError
+
+    from tokenfuse_training.recipes import RECIPES
+    from tokenfuse_training.run import RunOptions, train_recipe
+
+    if recipe not in RECIPES:
+        raise ConfigError(f"recipe={recipe!r}: choose one of {', '.join(sorted(RECIPES))}")
+    if output.exists() and not overwrite:
+        raise OutputExistsError(f"{output} exists already; pass --overwrite or another --output")
+    options = RunOptions(
+        output=output,
+        work=work or output.with_name(output.name + ".work"),
+        max_minutes=max_minutes,
+        steps_scale=steps_scale,
+        num_scenes=num_scenes,
+        num_test_questions=num_test_questions,
+        device=device,
+        compile=compile,
+        bf16=bf16,
+        overwrite=overwrite,
+    )
+    done = train_recipe(RECIPES[recipe], options)
+    state = f"wrote {output}" if done else f"stopped; run again to go on from {options.work}"
+    click.echo(state, err=True)
