@@ -1,0 +1,1 @@
+"""Data sets: the generated scenes, and loaders of published formats."""
