@@ -30,9 +30,7 @@ SCENES_NANO = Recipe(
     num_scenes=80_000,
     num_questions=16,
     stages=(
-        Stage(
-            name="patches", steps=800, images=128, questions=0, descriptions=0, dense_weight=1.0
-        ),
+        Stage(name="patches", steps=800, images=128, questions=0, descriptions=0, dense_weight=1.0),
         Stage(
             name="describe", steps=2_000, images=64, questions=0, descriptions=3, dense_weight=0.5
         ),
