@@ -10,6 +10,8 @@ from .common import YES_NO, Description, Question, any_kind, kind_words, with_ar
 # Most scenes hold a digit and a shape: without this the bare words would nearly always mean yes.
 _BARE_YES_PERCENT = 45
 _TRIES = 12
+# Some noes stay easy: a colour or a kind that is nowhere is asked about, too.
+_NEAR_PERCENT = 85
 
 
 def ask(scene: Scene, rng: Rng) -> Question | None:
@@ -19,12 +21,13 @@ def ask(scene: Scene, rng: Rng) -> Question | None:
     wanted = _fitting(scene, rng, form, answer)
     if wanted is None:
         return None
-    if rng.chance(50):
-        text = f"is there {with_article(wanted.words(rng))}?"
-    elif rng.chance(50):
-        text = f"are there any {_plural(wanted, rng)}?"
-    else:
-        text = f"do you see {with_article(wanted.words(rng))}?"
+    # "are there any 2?" would be no English: a digit's value has no plural here.
+    forms = ("is", "see") if wanted.kind.isdecimal() else ("is", "is", "any", "see")
+    text = {
+        "is": f"is there {with_article(wanted.words(rng))}?",
+        "any": f"are there any {wanted.words(rng, plural=True)}?",
+        "see": f"do you see {with_article(wanted.words(rng))}?",
+    }[rng.choice(forms)]
     return Question(family="existence", text=text, answer=answer)
 
 
@@ -37,19 +40,16 @@ def _fitting(scene: Scene, rng: Rng, form: str, answer: str) -> Description | No
     return None
 
 
-def _plural(wanted: Description, rng: Rng) -> str:
-    return wanted.words(rng, plural=not wanted.kind.isdecimal())
-
-
 def _both(scene: Scene, rng: Rng, answer: str) -> Description:
     first = rng.choice(scene.objects)
     if answer == "yes":
         return Description(color=first.color, kind=_kind_of(first, rng))
-    # A colour that is there on another kind, a kind that is there in another colour.
-    second = rng.choice(scene.objects)
-    near = Description(color=first.color, kind=_kind_of(second, rng))
-    if near.count(scene) == 0:
-        return near
+    # Best a colour that is there on another kind, and a kind that is there in another colour.
+    kinds = [_kind_of(item, rng) for item in scene.objects]
+    near = [Description(color=item.color, kind=kind) for item in scene.objects for kind in kinds]
+    near = [wanted for wanted in near if wanted.count(scene) == 0]
+    if near and rng.chance(_NEAR_PERCENT):
+        return rng.choice(near)
     if rng.chance(50):
         return Description(color=first.color, kind=any_kind(rng))
     return Description(color=rng.choice(COLORS), kind=_kind_of(first, rng))
