@@ -1,0 +1,12 @@
+// What the parts of the Python module register; nothing outside this folder knows Python.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+namespace tokenfuse {
+
+void bind_isa(pybind11::module_& module);
+void bind_ops(pybind11::module_& module);
+void bind_engine(pybind11::module_& module);
+
+}  // namespace tokenfuse

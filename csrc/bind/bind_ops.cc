@@ -1,0 +1,245 @@
+// The ops, one Python function each: shapes are checked here once, the GIL is released
+// around the work, and the kernels trust their contracts.
+#include <pybind11/stl.h>
+
+#include <optional>
+
+#include "bind/arrays.h"
+#include "bind/bind.h"
+#include "bind/isa_choice.h"
+#include "core/thread_pool.h"
+#include "kernels/attention/attention.h"
+#include "kernels/conv2d/conv2d.h"
+#include "kernels/gated_add/gated_add.h"
+#include "kernels/gelu/gelu.h"
+#include "kernels/layer_norm/layer_norm.h"
+#include "kernels/linear/linear.h"
+#include "kernels/merge_attention/merge_attention.h"
+#include "kernels/rms_norm/rms_norm.h"
+
+namespace py = pybind11;
+
+namespace tokenfuse {
+namespace {
+
+using Optional = std::optional<FloatArray>;
+
+Activation activation_of(const std::string& name) {
+  if (name == "none") return Activation::kNone;
+  if (name == "gelu") return Activation::kGelu;
+  if (name == "gelu_tanh") return Activation::kGeluTanh;
+  throw std::invalid_argument("activation: need none, gelu or gelu_tanh");
+}
+
+FloatArray op_linear(const FloatArray& x_MK, const FloatArray& w_NK, const Optional& bias_N,
+                     const Optional& residual_MN, const std::string& activation,
+                     const std::string& isa, int num_threads) {
+  const LinearKernel& kernel = linear_kernel(isa_or_throw(isa));
+  const Rows x = rows_of(x_MK, "x"), w = rows_of(w_NK, "w");
+  require(x.width == w.width, "x and w: need the same K");
+  LinearArgs args{};
+  args.x = x.data;
+  args.ldx = x.stride;
+  args.m = x.count;
+  args.n = w.count;
+  args.k = x.width;
+  args.activation = activation_of(activation);
+  if (bias_N) args.bias = vector_of(*bias_N, args.n, "bias");
+  if (residual_MN) {
+    const Rows r = rows_of(*residual_MN, "residual");
+    require(r.count == args.m && r.width == args.n, "residual: need the shape of the result");
+    args.residual = r.data;
+    args.ldr = r.stride;
+  }
+  FloatArray y = new_array({args.m, args.n});
+  args.y = y.mutable_data();
+  args.ldy = args.n;
+  std::vector<float> packed(linear_packed_floats(kernel, args.n, args.k));
+  {
+    py::gil_scoped_release release;
+    ThreadPool pool(num_threads);
+    linear_pack(kernel, w.data, w.stride, args.n, args.k, packed.data());
+    args.packed = packed.data();
+    linear(kernel, args, pool);
+  }
+  return y;
+}
+
+FloatArray op_layer_norm(const FloatArray& x_MN, const FloatArray& weight_N,
+                         const FloatArray& bias_N, float eps, const std::string& isa) {
+  const LayerNormFn run = layer_norm_kernel(isa_or_throw(isa));
+  const Rows x = rows_of(x_MN, "x");
+  const float* weight = vector_of(weight_N, x.width, "weight");
+  const float* bias = vector_of(bias_N, x.width, "bias");
+  FloatArray y = new_array({x.count, x.width});
+  float* to = y.mutable_data();
+  py::gil_scoped_release release;
+  run(x.data, x.stride, weight, bias, eps, to, x.width, x.count, x.width);
+  return y;
+}
+
+FloatArray op_rms_norm(const FloatArray& x_MN, const FloatArray& weight_N, float eps,
+                       const std::string& isa) {
+  const RmsNormFn run = rms_norm_kernel(isa_or_throw(isa));
+  const Rows x = rows_of(x_MN, "x");
+  const float* weight = vector_of(weight_N, x.width, "weight");
+  FloatArray y = new_array({x.count, x.width});
+  float* to = y.mutable_data();
+  py::gil_scoped_release release;
+  run(x.data, x.stride, weight, eps, to, x.width, x.count, x.width);
+  return y;
+}
+
+FloatArray op_gelu(const FloatArray& x_MN, const Optional& gated_MN, bool tanh_form,
+                   const std::string& isa) {
+  const GeluFn run = gelu_kernel(isa_or_throw(isa));
+  const Rows x = rows_of(x_MN, "x");
+  Rows z;
+  if (gated_MN) {
+    z = rows_of(*gated_MN, "gated");
+    require(z.count == x.count && z.width == x.width, "gated: need the shape of x");
+  }
+  FloatArray y = new_array({x.count, x.width});
+  float* to = y.mutable_data();
+  py::gil_scoped_release release;
+  run(tanh_form ? GeluForm::kTanh : GeluForm::kErf, x.data, x.stride, z.data, z.stride, to,
+      x.width, x.count, x.width);
+  return y;
+}
+
+FloatArray op_gated_add(float a, const FloatArray& x_N, float b, const FloatArray& z_N,
+                        const std::string& isa) {
+  const GatedAddFn run = gated_add_kernel(isa_or_throw(isa));
+  require(x_N.ndim() == 1, "x: need 1 axis");
+  const std::int64_t n = x_N.shape(0);
+  const float* x = vector_of(x_N, n, "x");
+  const float* z = vector_of(z_N, n, "z");
+  FloatArray y = new_array({n});
+  float* to = y.mutable_data();
+  py::gil_scoped_release release;
+  run(a, x, b, z, to, n);
+  return y;
+}
+
+// q (Q, H, h), k and v (K, H, h), all contiguous; bias (H, Q, K) or none.
+FloatArray op_attention(const FloatArray& q_QHh, const FloatArray& k_KHh, const FloatArray& v_KHh,
+                        float scale, const Optional& bias_HQK, const std::string& isa,
+                        int num_threads) {
+  const AttentionFn run = attention_kernel(isa_or_throw(isa));
+  require(q_QHh.ndim() == 3 && k_KHh.ndim() == 3 && v_KHh.ndim() == 3, "q, k, v: need 3 axes");
+  const std::int64_t queries = q_QHh.shape(0), heads = q_QHh.shape(1), head_dim = q_QHh.shape(2);
+  const std::int64_t keys = k_KHh.shape(0), inner = heads * head_dim;
+  for (const FloatArray* array : {&q_QHh, &k_KHh, &v_KHh}) {
+    require((array->flags() & py::array::c_style) != 0, "q, k, v: need C-contiguous arrays");
+    require(array->shape(1) == heads && array->shape(2) == head_dim, "k, v: need the heads of q");
+  }
+  require(v_KHh.shape(0) == keys, "k and v: need the same number of keys");
+  if (bias_HQK) {
+    require((bias_HQK->flags() & py::array::c_style) != 0 && bias_HQK->ndim() == 3 &&
+                bias_HQK->shape(0) == heads && bias_HQK->shape(1) == queries &&
+                bias_HQK->shape(2) == keys,
+            "bias: need a C-contiguous (H, Q, K)");
+  }
+  FloatArray o = new_array({queries, heads, head_dim});
+  const float* bias = bias_HQK ? bias_HQK->data() : nullptr;
+  const float *q = q_QHh.data(), *k = k_KHh.data(), *v = v_KHh.data();
+  float* to = o.mutable_data();
+  const std::size_t per_thread = attention_scratch_floats(keys, head_dim);
+  std::vector<float> scratch(per_thread * static_cast<std::size_t>(num_threads));
+  py::gil_scoped_release release;
+  ThreadPool pool(num_threads);
+  pool.parallel_for(heads, [&](std::int64_t head, int thread) {
+    AttentionArgs args{};
+    args.q = q + head * head_dim;
+    args.k = k + head * head_dim;
+    args.v = v + head * head_dim;
+    args.o = to + head * head_dim;
+    args.ldq = args.ldk = args.ldv = args.ldo = inner;
+    args.bias = bias == nullptr ? nullptr : bias + head * queries * keys;
+    args.ldb = keys;
+    args.num_queries = queries;
+    args.num_keys = keys;
+    args.head_dim = head_dim;
+    args.scale = scale;
+    run(args, scratch.data() + per_thread * static_cast<std::size_t>(thread));
+  });
+  return o;
+}
+
+// Returns (out (G, D), lse (G,), weights (G, S) or None).
+py::tuple op_merge_attention(const FloatArray& q_GD, const FloatArray& x_SD,
+                             const Optional& mask_S, bool want_weights, const std::string& isa) {
+  const MergeAttentionKernel& kernel = merge_attention_kernel(isa_or_throw(isa));
+  const Rows q = rows_of(q_GD, "queries"), x = rows_of(x_SD, "tokens");
+  require(q.width == x.width, "queries and tokens: need the same width");
+  FloatArray out = new_array({q.count, q.width}), lse = new_array({q.count});
+  MergeAttentionArgs args{};
+  args.q = q.data;
+  args.ldq = q.stride;
+  args.x = x.data;
+  args.ldx = x.stride;
+  if (mask_S) args.mask = vector_of(*mask_S, x.count, "mask");
+  args.o = out.mutable_data();
+  args.ldo = q.width;
+  args.lse = lse.mutable_data();
+  args.num_rows = q.count;
+  args.num_tokens = x.count;
+  args.width = q.width;
+  py::object weights = py::none();
+  float* weights_data = nullptr;
+  if (want_weights) {
+    FloatArray array = new_array({q.count, x.count});
+    weights_data = array.mutable_data();
+    weights = array;
+  }
+  std::vector<float> scratch(merge_attention_scratch_floats(q.width, q.count));
+  {
+    py::gil_scoped_release release;
+    kernel.run(args, scratch.data());
+    if (weights_data != nullptr) kernel.weights(args, weights_data, x.count);
+  }
+  return py::make_tuple(out, lse, weights);
+}
+
+FloatArray op_conv2d(const FloatArray& x_HWC, const FloatArray& w_OCkk, const Optional& bias_O,
+                     std::int64_t stride, std::int64_t padding, const std::string& activation,
+                     const std::string& isa, int num_threads) {
+  const LinearKernel& kernel = linear_kernel(isa_or_throw(isa));
+  const bool contiguous = (x_HWC.flags() & py::array::c_style) != 0 &&
+                          (w_OCkk.flags() & py::array::c_style) != 0;
+  require(contiguous && x_HWC.ndim() == 3 && w_OCkk.ndim() == 4, "x, w: need (H, W, C), (O, C, k, k)");
+  require(w_OCkk.shape(1) == x_HWC.shape(2) && w_OCkk.shape(2) == w_OCkk.shape(3),
+          "w: need the channels of x and a square kernel");
+  const Conv2dShape shape{x_HWC.shape(0),  x_HWC.shape(1), x_HWC.shape(2), w_OCkk.shape(0),
+                          w_OCkk.shape(2), stride,         padding};
+  require(stride > 0 && padding >= 0 && shape.kernel > 0, "need stride > 0, padding >= 0");
+  require(shape.height + 2 * padding >= shape.kernel && shape.width + 2 * padding >= shape.kernel,
+          "x: smaller than the kernel");
+  const float* bias = bias_O ? vector_of(*bias_O, shape.out_channels, "bias") : nullptr;
+  const Activation act = activation_of(activation);
+  FloatArray y = new_array({shape.out_height(), shape.out_width(), shape.out_channels});
+  float* to = y.mutable_data();
+  std::vector<float> packed(conv2d_packed_floats(kernel, shape));
+  std::vector<float> temporary(static_cast<std::size_t>(shape.out_channels * shape.patch()));
+  std::vector<float> scratch(conv2d_scratch_floats(shape) * static_cast<std::size_t>(num_threads));
+  py::gil_scoped_release release;
+  ThreadPool pool(num_threads);
+  conv2d_pack(kernel, shape, w_OCkk.data(), temporary.data(), packed.data());
+  conv2d(kernel, shape, x_HWC.data(), packed.data(), bias, act, to, scratch.data(), pool);
+  return y;
+}
+
+}  // namespace
+
+void bind_ops(py::module_& module) {
+  module.def("linear", &op_linear);
+  module.def("layer_norm", &op_layer_norm);
+  module.def("rms_norm", &op_rms_norm);
+  module.def("gelu", &op_gelu);
+  module.def("gated_add", &op_gated_add);
+  module.def("attention", &op_attention);
+  module.def("merge_attention", &op_merge_attention);
+  module.def("conv2d", &op_conv2d);
+}
+
+}  // namespace tokenfuse

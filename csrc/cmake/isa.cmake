@@ -1,0 +1,37 @@
+# The only place that names instruction-set flags. A file x86_<isa>.cc of a kernel gets
+# the flags of its set; nothing else does, so the rest runs on any CPU of the architecture.
+
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
+  set(TOKENFUSE_X86 ON)
+else()
+  set(TOKENFUSE_X86 OFF)
+endif()
+
+set(TOKENFUSE_FLAGS_avx2 -mavx2 -mfma)
+# No 256-bit preference: two 512-bit FMA units are there wherever it pays.
+set(TOKENFUSE_FLAGS_avx512 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma
+                           -mprefer-vector-width=512)
+# GCC's own AVX-512 headers trip this warning.
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  list(APPEND TOKENFUSE_FLAGS_avx512 -Wno-maybe-uninitialized -Wno-uninitialized)
+endif()
+
+# Adds the kernels' sources to a target, each with its flags.
+function(tokenfuse_add_kernels target folder)
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS "${folder}/*.cc")
+  foreach(source IN LISTS sources)
+    if(source MATCHES "/x86_([a-z0-9]+)\\.cc$")
+      if(NOT TOKENFUSE_X86)
+        continue()
+      endif()
+      set_source_files_properties("${source}" PROPERTIES COMPILE_OPTIONS
+                                  "${TOKENFUSE_FLAGS_${CMAKE_MATCH_1}}")
+    elseif(source MATCHES "/arm_[a-z0-9]+\\.cc$")
+      continue()
+    endif()
+    target_sources(${target} PRIVATE "${source}")
+  endforeach()
+  if(TOKENFUSE_X86)
+    target_compile_definitions(${target} PUBLIC TOKENFUSE_X86=1)
+  endif()
+endfunction()

@@ -1,0 +1,67 @@
+// exp, erf, tanh-GELU and GELU on any vector type V of this folder.
+//
+// Bounds are against the exact value, for all finite floats unless said:
+//   exp: relative error below 2^-22 where the result is normal; 0 below -87.3.
+//   erf: absolute error below 4e-7 (Abramowitz & Stegun 7.1.26: 1.5e-7, and rounding).
+#pragma once
+
+namespace tokenfuse {
+
+template <typename V>
+inline typename V::T exp_of(typename V::T x) noexcept {
+  using T = typename V::T;
+  const T lowest = V::set1(-87.33654f);  // exp of it is the least normal float
+  const T clamped = V::min(V::set1(88.72283f), V::max(lowest, x));
+  const T n = V::round(V::mul(clamped, V::set1(1.44269504f)));
+  // ln 2 in two parts: n times the first is exact.
+  T r = V::fma(n, V::set1(-0.693359375f), clamped);
+  r = V::fma(n, V::set1(2.12194440e-4f), r);
+  // Taylor up to r^7 on |r| <= ln(2)/2: the rest is below 2^-27.
+  T p = V::set1(1.0f / 5040.0f);
+  p = V::fma(p, r, V::set1(1.0f / 720.0f));
+  p = V::fma(p, r, V::set1(1.0f / 120.0f));
+  p = V::fma(p, r, V::set1(1.0f / 24.0f));
+  p = V::fma(p, r, V::set1(1.0f / 6.0f));
+  p = V::fma(p, r, V::set1(0.5f));
+  p = V::fma(p, r, V::set1(1.0f));
+  p = V::fma(p, r, V::set1(1.0f));
+  // 2^n in two steps: n = 128 has no float of its own.
+  const T half = V::round(V::mul(n, V::set1(0.5f)));
+  const T y = V::scale_by_power(V::scale_by_power(p, half), V::sub(n, half));
+  return V::where_below(x, lowest, V::zero(), y);
+}
+
+template <typename V>
+inline typename V::T erf_of(typename V::T x) noexcept {
+  using T = typename V::T;
+  const T a = V::abs(x);
+  const T one = V::set1(1.0f);
+  const T t = V::div(one, V::fma(V::set1(0.3275911f), a, one));
+  T p = V::set1(1.061405429f);
+  p = V::fma(p, t, V::set1(-1.453152027f));
+  p = V::fma(p, t, V::set1(1.421413741f));
+  p = V::fma(p, t, V::set1(-0.284496736f));
+  p = V::fma(p, t, V::set1(0.254829592f));
+  p = V::mul(p, t);
+  const T e = exp_of<V>(V::sub(V::zero(), V::mul(a, a)));
+  return V::copy_sign(V::sub(one, V::mul(p, e)), x);
+}
+
+// 0.5 x (1 + erf(x / sqrt 2)).
+template <typename V>
+inline typename V::T gelu_of(typename V::T x) noexcept {
+  const typename V::T half = V::mul(V::set1(0.5f), x);
+  return V::fma(half, erf_of<V>(V::mul(x, V::set1(0.70710678f))), half);
+}
+
+// 0.5 x (1 + tanh(u)) = x / (1 + exp(-2u)), u = sqrt(2/pi) (x + 0.044715 x^3).
+template <typename V>
+inline typename V::T gelu_tanh_of(typename V::T x) noexcept {
+  using T = typename V::T;
+  const T cube = V::mul(V::mul(x, x), x);
+  const T u = V::fma(V::set1(0.044715f), cube, x);
+  const T e = exp_of<V>(V::mul(V::set1(-1.59576912f), u));
+  return V::div(x, V::add(V::set1(1.0f), e));
+}
+
+}  // namespace tokenfuse

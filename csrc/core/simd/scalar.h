@@ -1,0 +1,40 @@
+// One float as a "register": the portable variant, a peer of the others.
+#pragma once
+
+#include <cmath>
+
+namespace tokenfuse::scalar {
+
+struct V {
+  using T = float;
+  static constexpr int kLanes = 1;
+
+  static T zero() noexcept { return 0.0f; }
+  static T set1(float a) noexcept { return a; }
+  static T load(const float* p) noexcept { return *p; }
+  static void store(float* p, T a) noexcept { *p = a; }
+  static T add(T a, T b) noexcept { return a + b; }
+  static T sub(T a, T b) noexcept { return a - b; }
+  static T mul(T a, T b) noexcept { return a * b; }
+  static T div(T a, T b) noexcept { return a / b; }
+  static T fma(T a, T b, T c) noexcept { return a * b + c; }
+  // NaN in the second operand comes through, as in the vector variants.
+  static T max(T a, T b) noexcept { return a > b ? a : b; }
+  static T min(T a, T b) noexcept { return a < b ? a : b; }
+  static T abs(T a) noexcept { return std::fabs(a); }
+  static T copy_sign(T a, T sign) noexcept { return std::copysign(a, sign); }
+  static T where_below(T x, T bound, T a, T b) noexcept { return x < bound ? a : b; }
+  static T round(T a) noexcept { return std::nearbyintf(a); }
+  static T scale_by_power(T a, T n) noexcept {
+    // A NaN has no integer: it is in `a` already.
+    return n == n ? std::ldexp(a, static_cast<int>(n)) : a;
+  }
+  static T load_n(const float* p, int n, float fill) noexcept { return n > 0 ? *p : fill; }
+  static void store_n(float* p, T a, int n) noexcept {
+    if (n > 0) *p = a;
+  }
+  static float sum(T a) noexcept { return a; }
+  static float max_lane(T a) noexcept { return a; }
+};
+
+}  // namespace tokenfuse::scalar

@@ -1,0 +1,134 @@
+// `attention` for any vector type V.
+//
+// The keys are transposed once, so that scores and values are both products of a
+// broadcast and a row: no sums across lanes in the inner loops. Four query rows
+// share every load.
+#pragma once
+
+#include <limits>
+
+#include "core/simd/math.h"
+#include "kernels/attention/attention.h"
+
+namespace tokenfuse {
+
+// exp(s - max) in place over n floats (n a multiple of the lanes); returns the sum.
+// A row of -inf alone becomes zeros with sum 0.
+template <typename V>
+inline float softmax_terms(float* s, std::int64_t n) noexcept {
+  using T = typename V::T;
+  constexpr int kLanes = V::kLanes;
+  constexpr float kLowest = -std::numeric_limits<float>::infinity();
+  T top = V::set1(kLowest);
+  for (std::int64_t j = 0; j < n; j += kLanes) top = V::max(V::load(s + j), top);
+  const float max = V::max_lane(top);
+  if (max == kLowest) {
+    for (std::int64_t j = 0; j < n; j += kLanes) V::store(s + j, V::zero());
+    return 0.0f;
+  }
+  const T max_v = V::set1(max);
+  T part = V::zero();
+  for (std::int64_t j = 0; j < n; j += kLanes) {
+    const T e = exp_of<V>(V::sub(V::load(s + j), max_v));
+    V::store(s + j, e);
+    part = V::add(part, e);
+  }
+  return V::sum(part);
+}
+
+// Scores of R queries against all keys, `padded` of them, into s (stride padded).
+template <typename V, int R>
+inline void attention_scores(const AttentionArgs& a, std::int64_t query, const float* kt,
+                             std::int64_t padded, float* s) noexcept {
+  using T = typename V::T;
+  constexpr int kLanes = V::kLanes;
+  // 32 keys at a time as far as registers go: 2 vectors for AVX-512 and AVX2.
+  constexpr int kColumns = kLanes == 1 ? 8 : 2;
+  const float* q = a.q + query * a.ldq;
+  for (std::int64_t j = 0; j < padded; j += kColumns * kLanes) {
+    T acc[R][kColumns];
+    for (int r = 0; r < R; ++r) {
+      for (int c = 0; c < kColumns; ++c) acc[r][c] = V::zero();
+    }
+    for (std::int64_t d = 0; d < a.head_dim; ++d) {
+      T key[kColumns];
+      for (int c = 0; c < kColumns; ++c) key[c] = V::load(kt + d * padded + j + c * kLanes);
+      for (int r = 0; r < R; ++r) {
+        const T value = V::set1(q[r * a.ldq + d]);
+        for (int c = 0; c < kColumns; ++c) acc[r][c] = V::fma(value, key[c], acc[r][c]);
+      }
+    }
+    const T scale = V::set1(a.scale);
+    for (int r = 0; r < R; ++r) {
+      for (int c = 0; c < kColumns; ++c) {
+        V::store(s + r * padded + j + c * kLanes, V::mul(acc[r][c], scale));
+      }
+    }
+  }
+  for (int r = 0; r < R; ++r) {
+    float* row = s + r * padded;
+    if (a.bias != nullptr) {
+      const float* bias = a.bias + (query + r) * a.ldb;
+      for (std::int64_t j = 0; j < a.num_keys; ++j) row[j] += bias[j];
+    }
+    for (std::int64_t j = a.num_keys; j < padded; ++j) {
+      row[j] = -std::numeric_limits<float>::infinity();
+    }
+  }
+}
+
+template <typename V, int R>
+inline void attention_values(const AttentionArgs& a, std::int64_t query, const float* s,
+                             std::int64_t padded, const float (&inverse)[R]) noexcept {
+  using T = typename V::T;
+  constexpr int kLanes = V::kLanes;
+  std::int64_t d = 0;
+  for (; d + kLanes <= a.head_dim; d += kLanes) {
+    T acc[R];
+    for (int r = 0; r < R; ++r) acc[r] = V::zero();
+    for (std::int64_t j = 0; j < a.num_keys; ++j) {
+      const T value = V::load(a.v + j * a.ldv + d);
+      for (int r = 0; r < R; ++r) acc[r] = V::fma(V::set1(s[r * padded + j]), value, acc[r]);
+    }
+    for (int r = 0; r < R; ++r) {
+      V::store(a.o + (query + r) * a.ldo + d, V::mul(acc[r], V::set1(inverse[r])));
+    }
+  }
+  for (; d < a.head_dim; ++d) {
+    for (int r = 0; r < R; ++r) {
+      float acc = 0.0f;
+      for (std::int64_t j = 0; j < a.num_keys; ++j) acc += s[r * padded + j] * a.v[j * a.ldv + d];
+      a.o[(query + r) * a.ldo + d] = acc * inverse[r];
+    }
+  }
+}
+
+template <typename V, int R>
+inline void attention_block(const AttentionArgs& a, std::int64_t query, const float* kt,
+                            std::int64_t padded, float* s) noexcept {
+  attention_scores<V, R>(a, query, kt, padded, s);
+  float inverse[R];
+  for (int r = 0; r < R; ++r) {
+    const float sum = softmax_terms<V>(s + r * padded, padded);
+    // Not "sum > 0": a NaN must come through.
+    inverse[r] = sum == 0.0f ? 0.0f : 1.0f / sum;
+  }
+  attention_values<V, R>(a, query, s, padded, inverse);
+}
+
+template <typename V>
+void attention_rows(const AttentionArgs& a, float* scratch) noexcept {
+  const std::int64_t padded = (a.num_keys + 31) / 32 * 32;
+  float* kt = scratch;
+  float* s = scratch + padded * a.head_dim;
+  for (std::int64_t d = 0; d < a.head_dim; ++d) {
+    float* row = kt + d * padded;
+    for (std::int64_t j = 0; j < a.num_keys; ++j) row[j] = a.k[j * a.ldk + d];
+    for (std::int64_t j = a.num_keys; j < padded; ++j) row[j] = 0.0f;
+  }
+  std::int64_t query = 0;
+  for (; query + 4 <= a.num_queries; query += 4) attention_block<V, 4>(a, query, kt, padded, s);
+  for (; query < a.num_queries; ++query) attention_block<V, 1>(a, query, kt, padded, s);
+}
+
+}  // namespace tokenfuse

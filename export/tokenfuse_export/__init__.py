@@ -1,0 +1,1 @@
+"""Exporters of tokenfuse models; they arrive with the export commands."""
