@@ -1,0 +1,235 @@
+"""Read a bundle, verifying before trusting: names, links, sizes, hashes, shapes, values."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import hashlib
+import os
+import pathlib
+import stat
+from collections.abc import Mapping
+
+import numpy as np
+
+from tokenfuse_sdk.bundle.json_file import parse_object
+from tokenfuse_sdk.bundle.manifest import (
+    FILE_CAPS,
+    MANIFEST_CAP,
+    MANIFEST_NAME,
+    FileEntry,
+    Manifest,
+    parse_manifest,
+)
+from tokenfuse_sdk.bundle.safetensors_file import (
+    TensorEntry,
+    check_finite,
+    parse_header,
+    read_safetensors,
+    tensor_array,
+)
+from tokenfuse_sdk.config import ModelConfig
+from tokenfuse_sdk.errors import (
+    BundleFormatError,
+    BundleHashError,
+    BundleLinkError,
+    BundleMissingFileError,
+    BundlePathError,
+    BundleSizeError,
+    ConfigError,
+    TensorMismatchError,
+)
+from tokenfuse_sdk.preprocess import PreprocessConfig
+from tokenfuse_sdk.tokenizer import Tokenizer
+from tokenfuse_sdk.weights import expected_tensors
+
+__all__ = ["Bundle", "read_bundle"]
+
+_FLOAT_DTYPES = (np.dtype("<f4"), np.dtype("<f2"))
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Bundle:
+    """A verified model folder.
+
+    Args:
+        path: the folder.
+        manifest: names, sizes and hashes of its files.
+        config: the model's shape.
+        preprocess: how pictures become arrays.
+        tokenizer: text to ids and back.
+        weights: name to read-only float16 or float32 array, as `expected_tensors` says.
+        card: the model card, Markdown.
+        golden: inputs and the reference's outputs, name to read-only array.
+    """
+
+    path: pathlib.Path
+    manifest: Manifest
+    config: ModelConfig
+    preprocess: PreprocessConfig
+    tokenizer: Tokenizer
+    weights: Mapping[str, np.ndarray]
+    card: str
+    golden: Mapping[str, np.ndarray]
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the weights file: which model this is."""
+        return self.manifest.files["model.safetensors"].sha256
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all listed files."""
+        return sum(entry.size for entry in self.manifest.files.values())
+
+
+def _check_folder(path: pathlib.Path) -> None:
+    """A real folder that holds plain files with the format's names, and all of them."""
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError as error:
+        raise BundleMissingFileError(f"there is no bundle at {path}") from error
+    except OSError as error:
+        raise BundlePathError(f"{path} cannot be opened: {error.strerror}") from error
+    if stat.S_ISLNK(mode):
+        raise BundleLinkError(f"{path} is a link; give the folder itself")
+    if not stat.S_ISDIR(mode):
+        raise BundleFormatError(f"{path} is not a folder; a bundle is one")
+    allowed = {*FILE_CAPS, MANIFEST_NAME}
+    found = set()
+    with os.scandir(path) as entries:
+        for entry in entries:
+            if entry.is_symlink():
+                raise BundleLinkError(f"{path / entry.name} is a link; a bundle holds plain files")
+            if entry.name not in allowed:
+                raise BundlePathError(
+                    f"{path} holds {entry.name!r}, which the format does not have; remove it"
+                )
+            if not entry.is_file(follow_symlinks=False):
+                raise BundleLinkError(f"{path / entry.name} is not a plain file")
+            found.add(entry.name)
+    missing = sorted(allowed - found)
+    if missing:
+        raise BundleMissingFileError(f"{path} lacks {', '.join(missing)}")
+
+
+def _read_file(path: pathlib.Path, cap: int, expected: FileEntry | None) -> bytes:
+    """The bytes of a plain file, opened once; size checked before anything is read."""
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    # A named pipe that took the file's place must not block us.
+    flags |= getattr(os, "O_NONBLOCK", 0)
+    try:
+        descriptor = os.open(path, flags)
+    except FileNotFoundError as error:
+        raise BundleMissingFileError(f"{path} is not there") from error
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise BundleLinkError(f"{path} is a link; a bundle holds plain files") from error
+        raise BundlePathError(f"{path} cannot be opened: {error.strerror}") from error
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise BundleLinkError(f"{path} is not a plain file")
+        if status.st_size > cap:
+            raise BundleSizeError(f"{path} has {status.st_size} bytes; at most {cap}")
+        if expected is not None and status.st_size != expected.size:
+            raise BundleSizeError(
+                f"{path} has {status.st_size} bytes; {MANIFEST_NAME} says {expected.size}"
+            )
+        data = file.read(status.st_size)
+    if len(data) != status.st_size:
+        raise BundleSizeError(f"{path} changed while it was read")
+    if expected is not None and hashlib.sha256(data).hexdigest() != expected.sha256:
+        raise BundleHashError(
+            f"{path} does not have the sha256 of {MANIFEST_NAME}; it was damaged or changed. "
+            "Fetch or export the bundle again"
+        )
+    return data
+
+
+def _check_shapes(
+    entries: list[TensorEntry], expected: Mapping[str, tuple[int, ...]], file_name: str
+) -> None:
+    found = {entry.name: entry for entry in entries}
+    missing, unknown = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
+    if missing or unknown:
+        parts = [f"lacks {missing[0]!r} and {len(missing) - 1} more"] if missing else []
+        parts += [f"has the unknown {unknown[0]!r} and {len(unknown) - 1} more"] if unknown else []
+        raise TensorMismatchError(f"{file_name} does not fit config.json: it {', '.join(parts)}")
+    for name, shape in expected.items():
+        entry = found[name]
+        if entry.shape != shape:
+            raise TensorMismatchError(
+                f"{file_name}: {name!r} has shape {list(entry.shape)}; config.json needs "
+                f"{list(shape)}"
+            )
+        if entry.dtype not in _FLOAT_DTYPES:
+            raise TensorMismatchError(
+                f"{file_name}: {name!r} has dtype {entry.dtype}; weights are F16 or F32"
+            )
+    if len({entry.dtype for entry in entries}) > 1:
+        raise TensorMismatchError(f"{file_name} mixes dtypes; store all weights as F16 or as F32")
+
+
+def _read_config(data: bytes) -> ModelConfig:
+    try:
+        return ModelConfig.from_dict(parse_object(data, "config.json"))
+    except ConfigError as error:
+        raise ConfigError(f"config.json: {error}") from error
+
+
+def read_bundle(path: str | os.PathLike[str]) -> Bundle:
+    """Read and verify a bundle; nothing large is read before its size is known to be right.
+
+    Args:
+        path: the folder.
+
+    Raises:
+        BundleError: one of its kinds, naming the file and what is wrong with it.
+        ConfigError: config.json or preprocessor_config.json holds a bad value.
+    """
+    folder = pathlib.Path(path)
+    _check_folder(folder)
+    manifest = parse_manifest(_read_file(folder / MANIFEST_NAME, MANIFEST_CAP, None))
+
+    def read(name: str) -> bytes:
+        return _read_file(folder / name, FILE_CAPS[name], manifest.files[name])
+
+    config = _read_config(read("config.json"))
+    preprocess = PreprocessConfig.from_dict(
+        parse_object(read("preprocessor_config.json"), "preprocessor_config.json")
+    )
+    if preprocess.image_size != config.vision.image_size:
+        raise ConfigError(
+            f"preprocessor_config.json makes {preprocess.image_size} pixels; config.json needs "
+            f"{config.vision.image_size}"
+        )
+    expected = expected_tensors(config)
+    # The config says how large the weights are: a file of another size is not read.
+    values = sum(int(np.prod(shape, dtype=object)) for shape in expected.values())
+    size = manifest.files["model.safetensors"].size
+    if size < 2 * values:
+        raise TensorMismatchError(
+            f"model.safetensors has {size} bytes; config.json needs {2 * values} and more"
+        )
+    tokenizer = Tokenizer.from_json(read("tokenizer.json"), vocab_size=config.text.vocab_size)
+    data = memoryview(read("model.safetensors"))
+    entries, begin, _ = parse_header(data, "model.safetensors")
+    _check_shapes(entries, expected, "model.safetensors")
+    weights = {entry.name: tensor_array(data, begin, entry) for entry in entries}
+    check_finite(weights, "model.safetensors")
+    golden, _ = read_safetensors(read("golden.safetensors"), "golden.safetensors")
+    try:
+        card = read("README.md").decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise BundleFormatError(f"README.md is not UTF-8: {error}") from error
+    return Bundle(
+        path=folder,
+        manifest=manifest,
+        config=config,
+        preprocess=preprocess,
+        tokenizer=tokenizer,
+        weights=weights,
+        card=card,
+        golden=golden,
+    )

@@ -1,0 +1,80 @@
+"""Write a bundle: all of it, or nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+from collections.abc import Mapping
+
+import numpy as np
+from safetensors.numpy import save
+
+from tokenfuse_sdk.atomic import atomic_folder
+from tokenfuse_sdk.bundle.manifest import FILE_CAPS, MANIFEST_NAME, make_manifest
+from tokenfuse_sdk.bundle.read import read_bundle
+from tokenfuse_sdk.config import ModelConfig
+from tokenfuse_sdk.errors import BundleExistsError, BundleSizeError
+from tokenfuse_sdk.preprocess import PreprocessConfig
+
+__all__ = ["write_bundle"]
+
+
+def _json(value: object) -> bytes:
+    return (json.dumps(value, indent=2, allow_nan=False) + "\n").encode("utf-8")
+
+
+def write_bundle(
+    path: str | os.PathLike[str],
+    *,
+    config: ModelConfig,
+    preprocess: PreprocessConfig,
+    tokenizer_json: str,
+    weights: Mapping[str, np.ndarray],
+    card: str,
+    golden: Mapping[str, np.ndarray],
+    overwrite: bool = False,
+) -> None:
+    """Write a bundle in one rename, after reading it back with every check.
+
+    Args:
+        path: the folder to make.
+        config: the model's shape.
+        preprocess: how pictures become arrays.
+        tokenizer_json: a Hugging Face `tokenizers` file.
+        weights: name to float16 or float32 array, as `expected_tensors(config)` says.
+        card: the model card, Markdown with front matter.
+        golden: inputs and the reference's outputs, float32, int32, int64 or uint8.
+        overwrite: replace a bundle that is there; anything else is never replaced.
+
+    Raises:
+        BundleExistsError: the path exists, and is no bundle or `overwrite` was not given.
+        BundleError, ConfigError: what was given does not make a valid bundle; nothing is left.
+    """
+    target = pathlib.Path(path)
+    if target.is_symlink() or target.exists():
+        if not overwrite:
+            raise BundleExistsError(f"{target} exists; pass overwrite=True or another path")
+        if target.is_symlink() or not (target / MANIFEST_NAME).is_file():
+            raise BundleExistsError(f"{target} is not a bundle, so it is not overwritten")
+    contents = {
+        "README.md": card.encode("utf-8"),
+        "config.json": _json(config.to_dict()),
+        "golden.safetensors": save({k: np.ascontiguousarray(v) for k, v in golden.items()}),
+        "model.safetensors": save(
+            # ascontiguousarray would make a scalar one-dimensional.
+            {k: np.asarray(v, order="C") for k, v in weights.items()},
+            metadata={"format": "pt"},
+        ),
+        "preprocessor_config.json": _json(preprocess.to_dict()),
+        "tokenizer.json": tokenizer_json.encode("utf-8"),
+    }
+    for name, data in contents.items():
+        if len(data) > FILE_CAPS[name]:
+            raise BundleSizeError(f"{name} has {len(data)} bytes; at most {FILE_CAPS[name]}")
+    manifest = make_manifest(config.name, contents)
+    with atomic_folder(target, overwrite=overwrite) as folder:
+        for name, data in contents.items():
+            (folder / name).write_bytes(data)
+        (folder / MANIFEST_NAME).write_bytes(_json(manifest.to_dict()))
+        read_bundle(folder)

@@ -1,0 +1,107 @@
+"""Text to ids and back, by the bundle's `tokenizer.json`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import tokenizers
+
+from tokenfuse_sdk.errors import BundleFormatError, QuestionError
+
+__all__ = ["Tokenizer"]
+
+_PAD_ID, _EOS_ID = 0, 1
+
+
+class Tokenizer:
+    """A Hugging Face `tokenizers` model with pad id 0 and end id 1; thread-safe."""
+
+    def __init__(self, inner: tokenizers.Tokenizer, unknown_id: int | None) -> None:
+        self._inner = inner
+        self._unknown_id = unknown_id
+
+    @classmethod
+    def from_json(cls, data: bytes, *, vocab_size: int) -> Tokenizer:
+        """Read a `tokenizer.json`.
+
+        Args:
+            data: the file.
+            vocab_size: rows of the model's embedding; ids must stay below.
+
+        Raises:
+            BundleFormatError: not a tokenizer, or not one for this model.
+        """
+        try:
+            inner = tokenizers.Tokenizer.from_str(data.decode("utf-8"))
+        except UnicodeDecodeError as error:
+            raise BundleFormatError(f"tokenizer.json is not UTF-8: {error}") from error
+        except Exception as error:  # the library raises plain Exception
+            raise BundleFormatError(f"tokenizer.json is not a tokenizer: {error}") from error
+        vocabulary = inner.get_vocab(with_added_tokens=True)
+        highest = max(vocabulary.values(), default=-1)
+        if highest >= vocab_size:
+            raise BundleFormatError(
+                f"tokenizer.json has ids up to {highest}; config.json has room for {vocab_size}"
+            )
+        if vocabulary.get("<pad>") != _PAD_ID or vocabulary.get("</s>") != _EOS_ID:
+            raise BundleFormatError("tokenizer.json needs <pad> as id 0 and </s> as id 1")
+        # A file may ask for padding or truncation; both are ours to decide.
+        inner.no_padding()
+        inner.no_truncation()
+        return cls(inner, vocabulary.get("<unk>"))
+
+    @property
+    def vocab_size(self) -> int:
+        """Entries of the vocabulary."""
+        return int(self._inner.get_vocab_size(with_added_tokens=True))
+
+    def encode(self, text: str, max_tokens: int) -> np.ndarray:
+        """Ids int32 (L,) with the end id last, L <= max_tokens.
+
+        Raises:
+            QuestionError: not text, nothing but blanks, control characters, or too long.
+        """
+        if not isinstance(text, str):
+            raise QuestionError(f"the text is a {type(text).__name__}; need a str")
+        if not text.strip():
+            raise QuestionError("the text is empty; ask something")
+        # Each token takes at least one character, or is one of few blanks: what is far
+        # longer than the limit is not worth tokenising.
+        if len(text) > 256 * max_tokens:
+            raise QuestionError(
+                f"the text has {len(text)} characters; at most {256 * max_tokens}. Shorten it"
+            )
+        for position, character in enumerate(text):
+            if (ord(character) < 32 and character not in "\t\n\r") or 0xD800 <= ord(
+                character
+            ) < 0xE000:
+                raise QuestionError(
+                    f"the text has the character {character!r} at {position}; remove it"
+                )
+        ids = [*self._encode(text).ids, _EOS_ID]
+        if len(ids) > max_tokens:
+            raise QuestionError(
+                f"the text has {len(ids)} tokens with its end; at most {max_tokens}. Shorten it"
+            )
+        return np.asarray(ids, dtype=np.int32)
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Text of ids, without pad and end."""
+        kept = [int(i) for i in ids if int(i) not in (_PAD_ID, _EOS_ID)]
+        return str(self._inner.decode(kept, skip_special_tokens=False))
+
+    def unknown_words(self, text: str) -> tuple[str, ...]:
+        """The pieces of `text` that the vocabulary does not have, each once, in order."""
+        if self._unknown_id is None:
+            return ()
+        encoding = self._encode(text)
+        pieces = [
+            text[start:end]
+            for i, (start, end) in zip(encoding.ids, encoding.offsets, strict=True)
+            if i == self._unknown_id
+        ]
+        return tuple(dict.fromkeys(pieces))
+
+    def _encode(self, text: str) -> tokenizers.Encoding:
+        return self._inner.encode(text, add_special_tokens=False)
