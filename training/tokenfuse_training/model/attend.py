@@ -10,7 +10,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["attend", "key_bias"]
+__all__ = ["attend", "key_bias", "widen"]
+
+
+def widen(x: Tensor) -> Tensor:
+    """At least float32: half precisions are too coarse for norms, biases and softmax."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def key_bias(mask_BK: Tensor) -> Tensor:

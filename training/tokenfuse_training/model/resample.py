@@ -9,6 +9,7 @@ import torch
 from tokenfuse_sdk.config import FusionConfig
 from torch import Tensor, nn
 
+from tokenfuse_training.model.attend import widen
 from tokenfuse_training.model.layers import CrossAttention, activate
 
 __all__ = ["LatentResampler", "SpatialResampler", "make_resampler"]
@@ -40,7 +41,7 @@ class SpatialResampler(nn.Module):
 
     def forward(self, v_BSD: Tensor, mask_BS: Tensor | None, num_latents: int) -> Tensor:
         s_BSN = self.down(activate(self.up(self.norm(v_BSD)), self.activation))
-        s_BSN = s_BSN[..., :num_latents].float()
+        s_BSN = widen(s_BSN[..., :num_latents])
         if mask_BS is not None:
             s_BSN = s_BSN.masked_fill(~mask_BS[..., None], float("-inf"))
         return s_BSN.softmax(dim=1).to(v_BSD.dtype).transpose(1, 2) @ v_BSD

@@ -15,7 +15,7 @@ from tokenfuse_sdk.config import DecoderConfig, TextConfig
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tokenfuse_training.model.attend import attend, key_bias
+from tokenfuse_training.model.attend import attend, key_bias, widen
 
 __all__ = ["AnswerDecoder", "RMSNorm", "TextEncoder", "relative_buckets"]
 
@@ -29,8 +29,8 @@ class RMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        x32 = x.float()
-        return (x32 * torch.rsqrt(x32.square().mean(-1, keepdim=True) + self.eps)) * self.weight
+        wide = widen(x)
+        return (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps)) * self.weight
 
 
 def relative_buckets(
@@ -128,7 +128,7 @@ class TextEncoder(nn.Module):
             max_distance=self.config.max_distance,
         )
         bias = self.relative_bias(buckets.to(x_BLT.device)).permute(2, 0, 1)[None]
-        bias = bias.float() + key_bias(mask_BL)
+        bias = widen(bias) + key_bias(mask_BL)
         for layer in self.layers:
             x_BLT = layer(x_BLT, bias)
         return self.norm(x_BLT)
@@ -177,7 +177,7 @@ class AnswerDecoder(nn.Module):
             num_buckets=self.text.num_buckets,
             max_distance=self.text.max_distance,
         )
-        bias = self.relative_bias(buckets.to(x_BAT.device)).permute(2, 0, 1)[None].float()
+        bias = widen(self.relative_bias(buckets.to(x_BAT.device)).permute(2, 0, 1)[None])
         low = torch.finfo(torch.float32).min
         ahead = torch.ones(length, length, dtype=torch.bool, device=x_BAT.device).triu(1)
         self_bias = bias.masked_fill(ahead, low)
