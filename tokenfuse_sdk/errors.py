@@ -22,6 +22,7 @@ __all__ = [
     "ImageError",
     "ImageFormatError",
     "ImageTooLargeError",
+    "ModelClosedError",
     "OpError",
     "OutputExistsError",
     "PrecisionError",
@@ -78,6 +79,10 @@ class ImageFormatError(ImageError):
 
 class ImageTooLargeError(ImageError):
     """The image has more pixels or bytes than are accepted."""
+
+
+class ModelClosedError(TokenfuseError, RuntimeError):
+    """The model was closed; load it again."""
 
 
 class TokensError(TokenfuseError, ValueError):

@@ -44,17 +44,24 @@ class Batch:
 
 def normalise(image_u8_BHW3: np.ndarray) -> Tensor:
     """uint8 pictures to float32 in -1..1, as `tokenfuse_sdk.preprocess` does."""
-    return torch.from_numpy(image_u8_BHW3).float().div_(127.5).sub_(1.0)
+    return torch.from_numpy(np.array(image_u8_BHW3)).float().div_(127.5).sub_(1.0)
 
 
 def _draw_texts(
-    table: TextTable, scenes_B: np.ndarray, count: int, rng: np.random.Generator
+    table: TextTable,
+    scenes_B: np.ndarray,
+    count: int,
+    rng: np.random.Generator,
+    family_weights: tuple[tuple[str, float], ...] = (),
 ) -> TextBatch | None:
     if not count:
         return None
     num_scenes, per_scene = scenes_B.shape[0], table.text.shape[1]
-    # Distinct texts of a scene: the first `count` of a random order.
-    chosen_BQ = np.argsort(rng.random((num_scenes, per_scene)), axis=1)[:, :count]
+    weights = dict(family_weights)
+    rate_F = np.array([weights.get(name, 1.0) for name in table.families])
+    # Distinct texts of a scene, drawn by weight: the first arrivals of exponential clocks.
+    arrival_BK = rng.exponential(size=(num_scenes, per_scene)) / rate_F[table.family[scenes_B]]
+    chosen_BQ = np.argsort(arrival_BK, axis=1)[:, :count]
     scene_Q = np.repeat(scenes_B, count)
     chosen_Q = chosen_BQ.reshape(-1)
     return TextBatch(
@@ -72,6 +79,8 @@ def draw_batch(store: SceneStore, stage: Stage, *, seed: int, step: int) -> Batc
         image_BHW3=normalise(store.images_u8[scenes_B]),
         patch_color_BS=torch.from_numpy(store.patch_color[scenes_B].astype(np.int64)),
         patch_kind_BS=torch.from_numpy(store.patch_kind[scenes_B].astype(np.int64)),
-        questions=_draw_texts(store.questions, scenes_B, stage.questions, rng),
+        questions=_draw_texts(
+            store.questions, scenes_B, stage.questions, rng, stage.family_weights
+        ),
         descriptions=_draw_texts(store.descriptions, scenes_B, stage.descriptions, rng),
     )

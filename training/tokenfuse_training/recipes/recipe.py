@@ -15,7 +15,8 @@ class Stage:
 
     Per step: `images` pictures, each with `questions` short questions and
     `descriptions` long texts (captions, completions, matches, entailments).
-    `dense_weight` scales the per-patch colour and kind losses.
+    `dense_weight` scales the per-patch colour and kind losses. `family_weights`
+    makes a question family that much more likely to be drawn; the others have 1.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Stage:
     descriptions: int
     dense_weight: float
     description_weight: float = 1.0
+    family_weights: tuple[tuple[str, float], ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

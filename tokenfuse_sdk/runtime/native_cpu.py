@@ -1,0 +1,115 @@
+"""The compiled CPU engine (`tokenfuse_sdk._native`) as a `Runtime`."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Mapping, Sequence
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tokenfuse_sdk.config import ModelConfig
+from tokenfuse_sdk.errors import DeviceError, UnsupportedModelError
+from tokenfuse_sdk.runtime.protocol import Capabilities, FloatArray, IdArray
+
+__all__ = ["PRECISIONS", "NativeCpuRuntime", "load_native", "unavailable_reason"]
+
+PRECISIONS = ("fp32",)
+
+
+def load_native() -> ModuleType:
+    """The compiled module.
+
+    Raises:
+        DeviceError: it is not there or does not load; says why and what to do.
+    """
+    try:
+        return importlib.import_module("tokenfuse_sdk._native")
+    except ImportError as error:
+        raise DeviceError(
+            f"the compiled module tokenfuse_sdk._native does not load ({error}); install the "
+            "package with `pip install .` from its source folder, outside of which Python "
+            "must then be started"
+        ) from error
+
+
+def unavailable_reason() -> str | None:
+    """Why there is no CPU engine here, or None when there is one."""
+    try:
+        load_native()
+    except DeviceError as error:
+        return str(error)
+    return None
+
+
+class NativeCpuRuntime:
+    """Runs the whole model in C++; calls from several threads take turns.
+
+    Args:
+        config: the model.
+        weights: name to float16 or float32 array, as in `expected_tensors(config)`.
+        num_threads: that one call uses; None for what affinity and cgroup allow.
+
+    Raises:
+        DeviceError: the compiled module does not load.
+        UnsupportedModelError: the engine has no such model.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        weights: Mapping[str, NDArray[Any]],
+        *,
+        num_threads: int | None = None,
+    ) -> None:
+        native = load_native()
+        try:
+            self._engine = native.CpuEngine(
+                json.dumps(config.to_dict()), dict(weights), num_threads=num_threads or 0
+            )
+        except ValueError as error:
+            raise UnsupportedModelError(
+                f"the CPU engine cannot run the model {config.name!r}: {error}"
+            ) from error
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(
+            runtime="native_cpu",
+            device="cpu",
+            precision="fp32",
+            isa=self._engine.isa,
+            num_threads=self._engine.num_threads,
+            token_map=True,
+        )
+
+    def encode_image(self, image_HW3: FloatArray, token_budget: int) -> FloatArray:
+        f_ND: FloatArray = self._engine.encode_image(image_HW3, token_budget)
+        return f_ND
+
+    def encode_image_with_map(
+        self, image_HW3: FloatArray, token_budget: int
+    ) -> tuple[FloatArray, FloatArray]:
+        f_ND, weights_NS = self._engine.encode_image_with_map(image_HW3, token_budget)
+        return f_ND, weights_NS
+
+    def generate(
+        self, f_ND: FloatArray, text_ids: IdArray, max_tokens: int
+    ) -> tuple[IdArray, FloatArray]:
+        ids, log_probs = self._engine.generate(f_ND, text_ids, max_tokens)
+        return ids, log_probs
+
+    def score(
+        self, f_ND: FloatArray, text_ids: IdArray, candidates: Sequence[IdArray]
+    ) -> FloatArray:
+        return np.asarray(self._engine.score(f_ND, text_ids, list(candidates)), dtype=np.float32)
+
+    def logits(self, f_ND: FloatArray, text_ids: IdArray, answer_ids: IdArray) -> FloatArray:
+        logits_AV: FloatArray = self._engine.logits(f_ND, text_ids, answer_ids)
+        return logits_AV
+
+    def memory_report(self) -> dict[str, int]:
+        return dict(self._engine.memory_report())

@@ -1,0 +1,83 @@
+"""What a runtime must offer, and what it says about itself.
+
+Shapes: H, W rows and columns of the prepared picture; S image tokens, N image
+tokens kept, D fusion width, L text ids, A answer ids, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Capabilities", "FloatArray", "IdArray", "Runtime"]
+
+FloatArray = NDArray[np.float32]
+IdArray = NDArray[np.int32]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """Facts about an open runtime.
+
+    Attributes:
+        runtime: its name, for example "native_cpu".
+        device: "cpu" or "cuda".
+        precision: of the arithmetic, for example "fp32".
+        isa: instruction set of the kernels, "" where that means nothing.
+        num_threads: that one call uses; 0 where that means nothing.
+        token_map: whether `encode_image_with_map` works.
+    """
+
+    runtime: str
+    device: str
+    precision: str
+    isa: str
+    num_threads: int
+    token_map: bool
+
+
+class Runtime(Protocol):
+    """Executes one model; safe to call from many threads.
+
+    The arguments were checked by `Model`: budgets are the config's, ids are in
+    the vocabulary, arrays are C-contiguous.
+    """
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Facts that do not change while the runtime is open."""
+        ...
+
+    def encode_image(self, image_HW3: FloatArray, token_budget: int) -> FloatArray:
+        """A prepared picture to `f_ND`, N = `token_budget`."""
+        ...
+
+    def encode_image_with_map(
+        self, image_HW3: FloatArray, token_budget: int
+    ) -> tuple[FloatArray, FloatArray]:
+        """`f_ND`, and the merging attention (N, S), mean over heads."""
+        ...
+
+    def generate(
+        self, f_ND: FloatArray, text_ids: IdArray, max_tokens: int
+    ) -> tuple[IdArray, FloatArray]:
+        """Greedy answer: ids, the end included if reached, and their log-probabilities."""
+        ...
+
+    def score(
+        self, f_ND: FloatArray, text_ids: IdArray, candidates: Sequence[IdArray]
+    ) -> FloatArray:
+        """Log-probability of each candidate's ids, which end with the end id."""
+        ...
+
+    def logits(self, f_ND: FloatArray, text_ids: IdArray, answer_ids: IdArray) -> FloatArray:
+        """(A, V): row a is predicted from the start id and the first a answer ids."""
+        ...
+
+    def memory_report(self) -> dict[str, int]:
+        """Bytes by purpose."""
+        ...
