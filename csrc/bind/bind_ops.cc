@@ -102,8 +102,8 @@ FloatArray op_gelu(const FloatArray& x_MN, const Optional& gated_MN, bool tanh_f
   FloatArray y = new_array({x.count, x.width});
   float* to = y.mutable_data();
   py::gil_scoped_release release;
-  run(tanh_form ? GeluForm::kTanh : GeluForm::kErf, x.data, x.stride, z.data, z.stride, to,
-      x.width, x.count, x.width);
+  run(tanh_form ? GeluForm::kTanh : GeluForm::kErf, x.data, x.stride, z.data, z.stride, to, x.width,
+      x.count, x.width);
   return y;
 }
 
@@ -167,8 +167,8 @@ FloatArray op_attention(const FloatArray& q_QHh, const FloatArray& k_KHh, const 
 }
 
 // Returns (out (G, D), lse (G,), weights (G, S) or None).
-py::tuple op_merge_attention(const FloatArray& q_GD, const FloatArray& x_SD,
-                             const Optional& mask_S, bool want_weights, const std::string& isa) {
+py::tuple op_merge_attention(const FloatArray& q_GD, const FloatArray& x_SD, const Optional& mask_S,
+                             bool want_weights, const std::string& isa) {
   const MergeAttentionKernel& kernel = merge_attention_kernel(isa_or_throw(isa));
   const Rows q = rows_of(q_GD, "queries"), x = rows_of(x_SD, "tokens");
   require(q.width == x.width, "queries and tokens: need the same width");
@@ -205,9 +205,10 @@ FloatArray op_conv2d(const FloatArray& x_HWC, const FloatArray& w_OCkk, const Op
                      std::int64_t stride, std::int64_t padding, const std::string& activation,
                      const std::string& isa, int num_threads) {
   const LinearKernel& kernel = linear_kernel(isa_or_throw(isa));
-  const bool contiguous = (x_HWC.flags() & py::array::c_style) != 0 &&
-                          (w_OCkk.flags() & py::array::c_style) != 0;
-  require(contiguous && x_HWC.ndim() == 3 && w_OCkk.ndim() == 4, "x, w: need (H, W, C), (O, C, k, k)");
+  const bool contiguous =
+      (x_HWC.flags() & py::array::c_style) != 0 && (w_OCkk.flags() & py::array::c_style) != 0;
+  require(contiguous && x_HWC.ndim() == 3 && w_OCkk.ndim() == 4,
+          "x, w: need (H, W, C), (O, C, k, k)");
   require(w_OCkk.shape(1) == x_HWC.shape(2) && w_OCkk.shape(2) == w_OCkk.shape(3),
           "w: need the channels of x and a square kernel");
   const Conv2dShape shape{x_HWC.shape(0),  x_HWC.shape(1), x_HWC.shape(2), w_OCkk.shape(0),

@@ -4,7 +4,5 @@ PYBIND11_MODULE(_native, module) {
   module.doc() = "Compiled kernels and engine of tokenfuse; the public API is tokenfuse_sdk.";
   tokenfuse::bind_isa(module);
   tokenfuse::bind_ops(module);
-#if defined(TOKENFUSE_HAVE_ENGINE)
   tokenfuse::bind_engine(module);
-#endif
 }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any
@@ -68,7 +67,7 @@ class NativeCpuRuntime:
         native = load_native()
         try:
             self._engine = native.CpuEngine(
-                json.dumps(config.to_dict()), dict(weights), num_threads=num_threads or 0
+                config.to_dict(), dict(weights), num_threads=num_threads or 0
             )
         except ValueError as error:
             raise UnsupportedModelError(

@@ -2,10 +2,9 @@
 //
 // Contract:
 //   q: Q rows of h floats, stride ldq; k, v: K rows, strides ldk, ldv; o: Q rows, ldo.
-//   bias: Q rows of K floats, stride ldb, or null: relative positions, masks (-inf), causality.
-//   scratch: attention_scratch_floats(K, h) floats; o must not overlap the inputs.
-//   The row maximum is subtracted before exp. A row whose keys are all masked, and K = 0,
-//   give zeros.
+//   bias: Q rows of K floats, stride ldb (of any sign), or null: relative positions, masks (-inf),
+//   causality. scratch: attention_scratch_floats(K, h) floats; o must not overlap the inputs. The
+//   row maximum is subtracted before exp. A row whose keys are all masked, and K = 0, give zeros.
 // Heads and blocks of queries are independent: the caller splits them.
 #pragma once
 
@@ -36,8 +35,7 @@ using AttentionFn = void (*)(const AttentionArgs& args, float* scratch) noexcept
 AttentionFn attention_kernel(Isa isa) noexcept;
 
 // Keys transposed and padded to 32, and the scores of 4 query rows.
-inline std::size_t attention_scratch_floats(std::int64_t num_keys,
-                                            std::int64_t head_dim) noexcept {
+inline std::size_t attention_scratch_floats(std::int64_t num_keys, std::int64_t head_dim) noexcept {
   const std::int64_t padded = (num_keys + 31) / 32 * 32;
   return static_cast<std::size_t>(padded * (head_dim + 4));
 }

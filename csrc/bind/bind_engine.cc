@@ -1,0 +1,225 @@
+// The CPU engine as a Python class: arguments are checked here, then the GIL is released.
+#include <pybind11/stl.h>
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "bind/arrays.h"
+#include "bind/bind.h"
+#include "bind/isa_choice.h"
+#include "engine/cpu_engine.h"
+
+namespace py = pybind11;
+
+namespace tokenfuse {
+namespace {
+
+using IdArray = py::array_t<std::int32_t, py::array::c_style>;
+using ContiguousFloats = py::array_t<float, py::array::c_style>;
+
+template <typename T>
+T field(const py::dict& section, const char* name) {
+  if (!section.contains(name)) throw std::invalid_argument(std::string("config: no ") + name);
+  return section[name].cast<T>();
+}
+
+Activation activation_of(const py::dict& section) {
+  return field<std::string>(section, "activation") == "gelu_tanh" ? Activation::kGeluTanh
+                                                                  : Activation::kGelu;
+}
+
+VisionConfig vision_of(const py::dict& d) {
+  using I = std::int64_t;
+  return {field<I>(d, "image_size"),
+          field<I>(d, "patch_size"),
+          field<I>(d, "width"),
+          field<I>(d, "num_layers"),
+          field<I>(d, "num_heads"),
+          field<I>(d, "mlp_dim"),
+          field<std::vector<I>>(d, "stem_widths"),
+          field<bool>(d, "class_token"),
+          activation_of(d),
+          field<float>(d, "eps")};
+}
+
+TextConfig text_of(const py::dict& d) {
+  using I = std::int64_t;
+  return {field<I>(d, "vocab_size"), field<I>(d, "width"),       field<I>(d, "num_layers"),
+          field<I>(d, "num_heads"),  field<I>(d, "head_dim"),    field<I>(d, "mlp_dim"),
+          field<I>(d, "max_tokens"), field<I>(d, "num_buckets"), field<I>(d, "max_distance"),
+          field<float>(d, "eps")};
+}
+
+FusionConfig fusion_of(const py::dict& d) {
+  using I = std::int64_t;
+  return {field<I>(d, "width"),
+          field<I>(d, "num_heads"),
+          field<I>(d, "mlp_dim"),
+          field<I>(d, "num_latents"),
+          field<I>(d, "num_iterations"),
+          field<I>(d, "num_layers"),
+          field<std::vector<I>>(d, "token_budgets"),
+          field<std::string>(d, "kind"),
+          field<std::string>(d, "resampler"),
+          field<std::string>(d, "combination"),
+          activation_of(d),
+          field<float>(d, "eps")};
+}
+
+DecoderConfig decoder_of(const py::dict& d) {
+  using I = std::int64_t;
+  return {field<I>(d, "num_layers"), field<I>(d, "num_heads"),  field<I>(d, "head_dim"),
+          field<I>(d, "mlp_dim"),    field<I>(d, "max_tokens"), field<float>(d, "eps")};
+}
+
+ModelConfig config_of(const py::dict& d) {
+  return {vision_of(field<py::dict>(d, "vision")), text_of(field<py::dict>(d, "text")),
+          fusion_of(field<py::dict>(d, "fusion")), decoder_of(field<py::dict>(d, "decoder"))};
+}
+
+TensorMap tensors_of(const py::dict& weights) {
+  TensorMap tensors;
+  for (const auto& [key, value] : weights) {
+    const auto name = key.cast<std::string>();
+    const auto array = py::cast<py::array>(value);
+    const std::string dtype = py::str(array.dtype());
+    const bool half = dtype == "float16";
+    if (!half && dtype != "float32") {
+      throw std::invalid_argument("the tensor " + name + " is " + dtype +
+                                  "; need float16 or float32");
+    }
+    if ((array.flags() & py::array::c_style) == 0) {
+      throw std::invalid_argument("the tensor " + name + " is not C-contiguous");
+    }
+    tensors[name] = {array.data(), half, {array.shape(), array.shape() + array.ndim()}};
+  }
+  return tensors;
+}
+
+Ids ids_of(const IdArray& array, const char* name) {
+  if (array.ndim() != 1) throw std::invalid_argument(std::string(name) + ": need one axis");
+  return {array.data(), array.shape(0)};
+}
+
+std::unique_ptr<CpuEngine> make_engine(const py::dict& config, const py::dict& weights,
+                                       int num_threads, const std::string& isa) {
+  const ModelConfig model = config_of(config);
+  const TensorMap tensors = tensors_of(weights);
+  const Isa chosen = isa_or_throw(isa);
+  const int threads = num_threads > 0 ? num_threads : default_num_threads();
+  py::gil_scoped_release release;
+  return std::make_unique<CpuEngine>(model, tensors, threads, chosen);
+}
+
+std::pair<FloatArray, py::object> encode(CpuEngine& engine, const ContiguousFloats& image_HW3,
+                                         std::int64_t token_budget, bool with_map) {
+  const std::int64_t size = engine.config().vision.image_size;
+  require(image_HW3.ndim() == 3 && image_HW3.shape(0) == size && image_HW3.shape(1) == size &&
+              image_HW3.shape(2) == 3,
+          "image: need (image_size, image_size, 3)");
+  engine.check_budget(token_budget);
+  FloatArray f_ND = new_array({token_budget, engine.config().fusion.width});
+  FloatArray map_NS =
+      with_map ? new_array({token_budget, engine.config().vision.num_tokens()}) : new_array({0});
+  const float* image = image_HW3.data();
+  float* f = f_ND.mutable_data();
+  float* map = with_map ? map_NS.mutable_data() : nullptr;
+  {
+    py::gil_scoped_release release;
+    engine.encode_image(image, token_budget, f, map);
+  }
+  return {f_ND, with_map ? py::object(map_NS) : py::none()};
+}
+
+// The number of image tokens, checked.
+std::int64_t latents_of(const CpuEngine& engine, const ContiguousFloats& f_ND) {
+  require(f_ND.ndim() == 2 && f_ND.shape(1) == engine.config().fusion.width,
+          "f: need (N, fusion.width)");
+  engine.check_budget(f_ND.shape(0));
+  return f_ND.shape(0);
+}
+
+py::tuple generate(CpuEngine& engine, const ContiguousFloats& f_ND, const IdArray& text_ids,
+                   std::int64_t max_tokens) {
+  const std::int64_t num_latents = latents_of(engine, f_ND);
+  const Ids text = ids_of(text_ids, "text");
+  engine.check_text(text);
+  require(max_tokens >= 1, "max_tokens: need 1 or more");
+  const std::int64_t limit = std::min(max_tokens, engine.config().decoder.max_tokens);
+  std::vector<std::int32_t> ids(static_cast<std::size_t>(limit));
+  std::vector<float> log_probs(static_cast<std::size_t>(limit));
+  const float* f = f_ND.data();
+  std::int64_t count = 0;
+  {
+    py::gil_scoped_release release;
+    count = engine.generate(f, num_latents, text, limit, ids.data(), log_probs.data());
+  }
+  return py::make_tuple(IdArray(count, ids.data()), FloatArray(count, log_probs.data()));
+}
+
+FloatArray score(CpuEngine& engine, const ContiguousFloats& f_ND, const IdArray& text_ids,
+                 const std::vector<IdArray>& candidates) {
+  const std::int64_t num_latents = latents_of(engine, f_ND);
+  const Ids text = ids_of(text_ids, "text");
+  engine.check_text(text);
+  std::vector<Ids> answers;
+  for (const IdArray& one : candidates) {
+    answers.push_back(ids_of(one, "candidate"));
+    engine.check_answer(answers.back());
+  }
+  FloatArray log_probs = new_array({static_cast<py::ssize_t>(answers.size())});
+  const float* f = f_ND.data();
+  float* to = log_probs.mutable_data();
+  py::gil_scoped_release release;
+  engine.score(f, num_latents, text, answers, to);
+  return log_probs;
+}
+
+FloatArray logits(CpuEngine& engine, const ContiguousFloats& f_ND, const IdArray& text_ids,
+                  const IdArray& answer_ids) {
+  const std::int64_t num_latents = latents_of(engine, f_ND);
+  const Ids text = ids_of(text_ids, "text"), answer = ids_of(answer_ids, "answer");
+  engine.check_text(text);
+  engine.check_answer(answer);
+  FloatArray logits_AV = new_array({answer.count, engine.config().text.vocab_size});
+  const float* f = f_ND.data();
+  float* to = logits_AV.mutable_data();
+  py::gil_scoped_release release;
+  engine.logits(f, num_latents, text, answer, to);
+  return logits_AV;
+}
+
+}  // namespace
+
+void bind_engine(py::module_& module) {
+  py::class_<CpuEngine>(module, "CpuEngine", "The whole model in C++; calls take turns.")
+      .def(py::init(&make_engine), py::arg("config"), py::arg("weights"), py::kw_only(),
+           py::arg("num_threads") = 0, py::arg("isa") = "")
+      .def(
+          "encode_image",
+          [](CpuEngine& engine, const ContiguousFloats& image, std::int64_t token_budget) {
+            return encode(engine, image, token_budget, false).first;
+          },
+          py::arg("image_HW3"), py::arg("token_budget"))
+      .def(
+          "encode_image_with_map",
+          [](CpuEngine& engine, const ContiguousFloats& image, std::int64_t token_budget) {
+            return encode(engine, image, token_budget, true);
+          },
+          py::arg("image_HW3"), py::arg("token_budget"))
+      .def("generate", &generate, py::arg("f_ND"), py::arg("text_ids"), py::arg("max_tokens"))
+      .def("score", &score, py::arg("f_ND"), py::arg("text_ids"), py::arg("candidates"))
+      .def("logits", &logits, py::arg("f_ND"), py::arg("text_ids"), py::arg("answer_ids"))
+      .def("memory_report",
+           [](const CpuEngine& engine) {
+             py::dict report;
+             report["weights_bytes"] = engine.weights_bytes();
+             report["workspace_bytes"] = engine.workspace_bytes();
+             return report;
+           })
+      .def_property_readonly("isa", [](const CpuEngine& e) { return isa_name(e.isa()); })
+      .def_property_readonly("num_threads", [](CpuEngine& e) { return e.num_threads(); });
+}
+
+}  // namespace tokenfuse

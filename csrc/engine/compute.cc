@@ -1,0 +1,144 @@
+#include "engine/compute.h"
+
+#include <algorithm>
+
+namespace tokenfuse {
+namespace {
+
+// Below this much work, waking a thread (about 5 us) costs more than it saves.
+constexpr std::int64_t kMinParallelMacs = 64 * 1024;
+constexpr std::int64_t kMinParallelElements = 16 * 1024;
+
+}  // namespace
+
+Compute::Compute(Isa isa, int num_threads)
+    : isa_(isa),
+      pool_(num_threads),
+      linear_(&tokenfuse::linear_kernel(isa)),
+      layer_norm_(layer_norm_kernel(isa)),
+      rms_norm_(rms_norm_kernel(isa)),
+      gelu_(gelu_kernel(isa)),
+      gated_add_(gated_add_kernel(isa)),
+      attention_(attention_kernel(isa)),
+      merge_(&merge_attention_kernel(isa)) {}
+
+void Compute::layout(Arena& arena, std::size_t attention_floats,
+                     std::size_t merge_floats) noexcept {
+  // Whole cache lines per thread, so that no two write into one.
+  constexpr std::size_t kLine = Arena::kAlignment / sizeof(float);
+  const std::size_t largest = std::max(attention_floats, merge_floats);
+  scratch_per_thread_ = (largest + kLine - 1) / kLine * kLine;
+  scratch_ = arena.floats(scratch_per_thread_ * static_cast<std::size_t>(pool_.num_threads()));
+}
+
+void Compute::linear(const PackedLinear& weights, View x, View y, std::int64_t rows,
+                     Activation activation, View residual) noexcept {
+  LinearArgs args{};
+  args.x = x.data;
+  args.ldx = x.stride;
+  args.packed = weights.packed;
+  args.bias = weights.bias;
+  args.residual = residual.data;
+  args.ldr = residual.stride;
+  args.y = y.data;
+  args.ldy = y.stride;
+  args.m = rows;
+  args.n = weights.num_out;
+  args.k = weights.num_in;
+  args.activation = activation;
+  tokenfuse::linear(*linear_, args, pool_);
+}
+
+void Compute::norm(const Norm& norm, View x, View y, std::int64_t rows) noexcept {
+  const auto run = [&](std::int64_t begin, std::int64_t count) {
+    if (norm.bias == nullptr) {
+      rms_norm_(x.row(begin), x.stride, norm.weight, norm.eps, y.row(begin), y.stride, count,
+                norm.width);
+    } else {
+      layer_norm_(x.row(begin), x.stride, norm.weight, norm.bias, norm.eps, y.row(begin), y.stride,
+                  count, norm.width);
+    }
+  };
+  const std::int64_t tasks = pool_.num_threads();
+  if (tasks == 1 || rows * norm.width < kMinParallelElements) return run(0, rows);
+  pool_.parallel_for(tasks, [&](std::int64_t task, int) {
+    const std::int64_t begin = rows * task / tasks;
+    run(begin, rows * (task + 1) / tasks - begin);
+  });
+}
+
+void Compute::gated_gelu(View gate, View up, View y, std::int64_t rows,
+                         std::int64_t width) noexcept {
+  gelu_(GeluForm::kTanh, gate.data, gate.stride, up.data, up.stride, y.data, y.stride, rows, width);
+}
+
+void Compute::gated_add(float a, const float* x, float b, const float* z, float* y,
+                        std::int64_t count) noexcept {
+  gated_add_(a, x, b, z, y, count);
+}
+
+void Compute::attend(const HeadsArgs& args) noexcept {
+  // A split of the queries repeats the transposition of the keys: only where heads are few.
+  const std::int64_t threads = pool_.num_threads();
+  const std::int64_t macs = args.num_heads * args.num_queries * args.num_keys * args.head_dim;
+  const bool serial = threads == 1 || macs < kMinParallelMacs;
+  const std::int64_t splits = serial ? 1
+                                     : std::min((threads + args.num_heads - 1) / args.num_heads,
+                                                std::max<std::int64_t>(1, args.num_queries / 4));
+  auto run = [&](std::int64_t task, int thread) {
+    const std::int64_t head = task / splits, split = task % splits;
+    const std::int64_t begin = args.num_queries * split / splits;
+    const std::int64_t column = head * args.head_dim;
+    AttentionArgs one{};
+    one.q = args.q.row(begin) + column;
+    one.ldq = args.q.stride;
+    one.k = args.k.data + column;
+    one.ldk = args.k.stride;
+    one.v = args.v.data + column;
+    one.ldv = args.v.stride;
+    one.o = args.o.row(begin) + column;
+    one.ldo = args.o.stride;
+    if (args.bias != nullptr) {
+      one.bias = args.bias + head * args.bias_head_stride + begin * args.bias_row_stride;
+      one.ldb = args.bias_row_stride;
+    }
+    one.num_queries = args.num_queries * (split + 1) / splits - begin;
+    one.num_keys = args.num_keys;
+    one.head_dim = args.head_dim;
+    one.scale = args.scale;
+    attention_(one, scratch_ + scratch_per_thread_ * static_cast<std::size_t>(thread));
+  };
+  if (serial) {
+    for (std::int64_t head = 0; head < args.num_heads; ++head) run(head, 0);
+  } else {
+    pool_.parallel_for(args.num_heads * splits, run);
+  }
+}
+
+void Compute::merge(const MergeAttentionArgs& args, float* weights) noexcept {
+  const std::int64_t macs = args.num_rows * args.num_tokens * args.width;
+  // Four rows share every load of the kernel: split at multiples of it.
+  const std::int64_t blocks = (args.num_rows + 3) / 4;
+  const std::int64_t tasks =
+      macs < kMinParallelMacs ? 1 : std::min<std::int64_t>(blocks, pool_.num_threads());
+  auto run = [&](std::int64_t task, int thread) {
+    const std::int64_t begin = blocks * task / tasks * 4;
+    const std::int64_t end = std::min(args.num_rows, blocks * (task + 1) / tasks * 4);
+    MergeAttentionArgs part = args;
+    part.q += begin * args.ldq;
+    part.o += begin * args.ldo;
+    if (part.lse != nullptr) part.lse += begin;
+    part.num_rows = end - begin;
+    merge_->run(part, scratch_ + scratch_per_thread_ * static_cast<std::size_t>(thread));
+    if (weights != nullptr) {
+      merge_->weights(part, weights + begin * args.num_tokens, args.num_tokens);
+    }
+  };
+  if (tasks == 1) {
+    run(0, 0);
+  } else {
+    pool_.parallel_for(tasks, run);
+  }
+}
+
+}  // namespace tokenfuse

@@ -1,0 +1,75 @@
+// The kernels of one instruction set with the threads that run them: what the layers call.
+#pragma once
+
+#include <cstdint>
+
+#include "core/arena.h"
+#include "core/isa.h"
+#include "core/thread_pool.h"
+#include "engine/weights.h"
+#include "kernels/attention/attention.h"
+#include "kernels/gated_add/gated_add.h"
+#include "kernels/gelu/gelu.h"
+#include "kernels/layer_norm/layer_norm.h"
+#include "kernels/linear/linear.h"
+#include "kernels/merge_attention/merge_attention.h"
+#include "kernels/rms_norm/rms_norm.h"
+
+namespace tokenfuse {
+
+// Rows of floats with a stride.
+struct View {
+  float* data;
+  std::int64_t stride;
+
+  float* row(std::int64_t i) const noexcept { return data + i * stride; }
+  View columns(std::int64_t first) const noexcept { return {data + first, stride}; }
+};
+
+// Q, K and V of all heads side by side in their rows; `bias` is (H) blocks of rows.
+struct HeadsArgs {
+  View q, k, v, o;
+  const float* bias;  // or null; head h begins at bias + h * bias_head_stride
+  std::int64_t bias_head_stride, bias_row_stride;
+  std::int64_t num_heads, head_dim, num_queries, num_keys;
+  float scale;
+};
+
+class Compute {
+ public:
+  Compute(Isa isa, int num_threads);
+
+  Isa isa() const noexcept { return isa_; }
+  ThreadPool& pool() noexcept { return pool_; }
+  const LinearKernel& linear_kernel() const noexcept { return *linear_; }
+
+  // Scratch for the largest attention and merge that will come.
+  void layout(Arena& arena, std::size_t attention_floats, std::size_t merge_floats) noexcept;
+
+  // y = act(x W^T + b) + residual; residual.data may be null, or y itself.
+  void linear(const PackedLinear& weights, View x, View y, std::int64_t rows,
+              Activation activation = Activation::kNone, View residual = {nullptr, 0}) noexcept;
+  void norm(const Norm& norm, View x, View y, std::int64_t rows) noexcept;
+  // y = gelu_tanh(gate) * up, over `width` columns.
+  void gated_gelu(View gate, View up, View y, std::int64_t rows, std::int64_t width) noexcept;
+  void gated_add(float a, const float* x, float b, const float* z, float* y,
+                 std::int64_t count) noexcept;
+  void attend(const HeadsArgs& args) noexcept;
+  // `args.lse` is needed where `weights` (num_rows x num_tokens) is not null.
+  void merge(const MergeAttentionArgs& args, float* weights) noexcept;
+
+ private:
+  Isa isa_;
+  ThreadPool pool_;
+  const LinearKernel* linear_;
+  LayerNormFn layer_norm_;
+  RmsNormFn rms_norm_;
+  GeluFn gelu_;
+  GatedAddFn gated_add_;
+  AttentionFn attention_;
+  const MergeAttentionKernel* merge_;
+  float* scratch_ = nullptr;
+  std::size_t scratch_per_thread_ = 0;
+};
+
+}  // namespace tokenfuse

@@ -1,0 +1,190 @@
+#include "engine/cpu_engine.h"
+
+#include <algorithm>
+#include <cmath>
+#include <new>
+#include <stdexcept>
+#include <string>
+
+namespace tokenfuse {
+namespace {
+
+const ModelConfig& supported(const ModelConfig& config) {
+  if (config.fusion.kind != "joint_adaptive") {
+    throw std::invalid_argument("fusion.kind is " + config.fusion.kind +
+                                "; the engine has joint_adaptive");
+  }
+  if (config.fusion.resampler != "latent") {
+    throw std::invalid_argument("fusion.resampler is " + config.fusion.resampler +
+                                "; the engine has latent");
+  }
+  return config;
+}
+
+// log softmax of one id; the sum in double, since a vocabulary is long.
+float log_prob_of(const float* logits, std::int64_t count, std::int32_t id) noexcept {
+  const float top = *std::max_element(logits, logits + count);
+  double sum = 0.0;
+  for (std::int64_t i = 0; i < count; ++i) sum += std::exp(logits[i] - top);
+  return static_cast<float>(logits[id] - top - std::log(sum));
+}
+
+std::unique_ptr<Arena> block(std::size_t bytes) {
+  auto arena = std::make_unique<Arena>(std::max(bytes, Arena::kAlignment));
+  if (!arena->ok()) throw std::bad_alloc();
+  return arena;
+}
+
+}  // namespace
+
+CpuEngine::CpuEngine(const ModelConfig& config, const TensorMap& tensors, int num_threads, Isa isa)
+    : config_(supported(config)), compute_(isa, num_threads) {
+  Arena planned_weights;
+  Loader plan(tensors, compute_.linear_kernel(), planned_weights);
+  load(plan);
+  weights_ = block(planned_weights.peak_bytes());
+  Loader loader(tensors, compute_.linear_kernel(), *weights_);
+  load(loader);
+
+  image_encoder_.need(space_);
+  text_encoder_.need(space_);
+  fusion_.need(space_);
+  decoder_.need(space_);
+  Arena planned_workspace;
+  layout(planned_workspace);
+  workspace_ = block(planned_workspace.peak_bytes());
+  layout(*workspace_);
+  fed_.assign(static_cast<std::size_t>(config_.decoder.max_tokens), 0);
+}
+
+void CpuEngine::load(Loader& loader) {
+  image_encoder_.load(loader, config_.vision);
+  image_resampler_.load(loader, config_.fusion, "image_projection", "fusion.image_resampler",
+                        config_.vision.width, config_.vision.num_tokens(), true);
+  text_encoder_.load(loader, config_.text);
+  fusion_.load(loader, config_);
+  decoder_.load(loader, config_);
+}
+
+void CpuEngine::layout(Arena& arena) noexcept {
+  const std::int64_t latents = config_.fusion.num_latents;
+  const auto heads_scratch = [](std::int64_t keys, std::int64_t width, std::int64_t heads) {
+    return attention_scratch_floats(keys, width / heads);
+  };
+  const std::size_t attention = std::max(
+      {heads_scratch(config_.vision.num_tokens(), config_.vision.width, config_.vision.num_heads),
+       heads_scratch(latents, config_.fusion.width, config_.fusion.num_heads),
+       attention_scratch_floats(config_.text.max_tokens, config_.text.head_dim),
+       attention_scratch_floats(std::max(config_.decoder.max_tokens, latents),
+                                config_.decoder.head_dim),
+       image_resampler_.attention_scratch(), fusion_.text_resampler().attention_scratch()});
+  compute_.layout(
+      arena, attention,
+      std::max(image_resampler_.merge_scratch(), fusion_.text_resampler().merge_scratch()));
+  space_.layout(arena);
+  // A picture and a question are never in work together: they share the rest.
+  const std::size_t mark = arena.mark();
+  image_encoder_.layout(arena, compute_.pool().num_threads());
+  image_resampler_.layout(arena);
+  arena.release(mark);
+  text_encoder_.layout(arena);
+  fusion_.layout(arena);
+  decoder_.layout(arena);
+}
+
+void CpuEngine::check_budget(std::int64_t num_latents) const {
+  const auto& budgets = config_.fusion.token_budgets;
+  if (std::find(budgets.begin(), budgets.end(), num_latents) == budgets.end()) {
+    throw std::invalid_argument(std::to_string(num_latents) +
+                                " image tokens is not one of the model's budgets");
+  }
+}
+
+void CpuEngine::check_text(Ids ids) const {
+  if (ids.count < 1 || ids.count > config_.text.max_tokens) {
+    throw std::invalid_argument("text: " + std::to_string(ids.count) + " ids; need 1 to " +
+                                std::to_string(config_.text.max_tokens));
+  }
+  const auto last = ids.data + ids.count;
+  if (std::any_of(ids.data, last,
+                  [&](auto id) { return id < 0 || id >= config_.text.vocab_size; })) {
+    throw std::invalid_argument("text: an id is outside of the vocabulary");
+  }
+}
+
+void CpuEngine::check_answer(Ids ids) const {
+  if (ids.count < 1 || ids.count > config_.decoder.max_tokens) {
+    throw std::invalid_argument("answer: " + std::to_string(ids.count) + " ids; need 1 to " +
+                                std::to_string(config_.decoder.max_tokens));
+  }
+  const auto last = ids.data + ids.count;
+  if (std::any_of(ids.data, last,
+                  [&](auto id) { return id < 0 || id >= config_.text.vocab_size; })) {
+    throw std::invalid_argument("answer: an id is outside of the vocabulary");
+  }
+}
+
+void CpuEngine::encode_image(const float* image, std::int64_t num_latents, float* f,
+                             float* map) noexcept {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  const View x = image_encoder_.run(compute_, space_, image);
+  image_resampler_.run(compute_, x, config_.vision.num_tokens(), num_latents,
+                       {f, config_.fusion.width}, map);
+}
+
+void CpuEngine::begin_answer(const float* f, std::int64_t num_latents, Ids text) noexcept {
+  const View encoded = text_encoder_.run(compute_, space_, text.data, text.count);
+  // Only read.
+  const View image{const_cast<float*>(f), config_.fusion.width};
+  const View fused = fusion_.run(compute_, space_, encoded, text.count, image, num_latents);
+  decoder_.begin(compute_, fused, num_latents);
+}
+
+std::int64_t CpuEngine::generate(const float* f, std::int64_t num_latents, Ids text,
+                                 std::int64_t max_tokens, std::int32_t* ids,
+                                 float* log_probs) noexcept {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  begin_answer(f, num_latents, text);
+  const std::int64_t vocab = config_.text.vocab_size;
+  std::int32_t id = ModelConfig::kStartId;
+  std::int64_t count = 0;
+  while (count < std::min(max_tokens, decoder_.max_tokens())) {
+    const float* logits = decoder_.step(compute_, space_, text_encoder_, &id, count, 1).data;
+    id = static_cast<std::int32_t>(std::max_element(logits, logits + vocab) - logits);
+    ids[count] = id;
+    log_probs[count] = log_prob_of(logits, vocab, id);
+    ++count;
+    if (id == ModelConfig::kEosId) break;
+  }
+  return count;
+}
+
+View CpuEngine::teacher_forced(Ids answer) noexcept {
+  fed_[0] = ModelConfig::kStartId;
+  std::copy(answer.data, answer.data + answer.count - 1, fed_.begin() + 1);
+  return decoder_.step(compute_, space_, text_encoder_, fed_.data(), 0, answer.count);
+}
+
+void CpuEngine::score(const float* f, std::int64_t num_latents, Ids text,
+                      const std::vector<Ids>& candidates, float* log_probs) noexcept {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  begin_answer(f, num_latents, text);
+  for (std::size_t i = 0; i < candidates.size(); ++i) {
+    const View logits = teacher_forced(candidates[i]);
+    float sum = 0.0f;
+    for (std::int64_t a = 0; a < candidates[i].count; ++a) {
+      sum += log_prob_of(logits.row(a), config_.text.vocab_size, candidates[i].data[a]);
+    }
+    log_probs[i] = sum;
+  }
+}
+
+void CpuEngine::logits(const float* f, std::int64_t num_latents, Ids text, Ids answer,
+                       float* logits) noexcept {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  begin_answer(f, num_latents, text);
+  const View rows = teacher_forced(answer);
+  std::copy(rows.data, rows.row(answer.count), logits);
+}
+
+}  // namespace tokenfuse

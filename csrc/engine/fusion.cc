@@ -1,0 +1,104 @@
+#include "engine/fusion.h"
+
+#include <cmath>
+
+namespace tokenfuse {
+
+void Fusion::load_iteration(Loader& loader, const FusionConfig& config, const std::string& prefix,
+                            Iteration& iteration) {
+  const std::int64_t d = width_;
+  const float alpha = std::tanh(loader.scalar(prefix + ".alpha"));
+  const float beta = std::tanh(loader.scalar(prefix + ".beta"));
+  iteration.norm_text = loader.layer_norm(prefix + ".norm_text", d, config.eps);
+  iteration.norm_image = loader.layer_norm(prefix + ".norm_image", d, config.eps);
+  iteration.query = loader.linear(prefix + ".attention", {"query"}, d, d, true);
+  iteration.key_value = loader.linear(prefix + ".attention", {"key", "value"}, d, d, true);
+  iteration.output = loader.linear(prefix + ".attention", {"output"}, d, d, true, alpha);
+  iteration.up = loader.linear(prefix + ".mlp", {"up"}, d, mlp_dim_, true);
+  iteration.down = loader.linear(prefix + ".mlp", {"down"}, mlp_dim_, d, true, beta);
+  const bool weighted = config.combination == "weighted";
+  iteration.lambda = weighted ? loader.scalar(prefix + ".lambda_") : 1.0f;
+  iteration.mu =
+      weighted ? loader.scalar(prefix + ".mu") : (config.combination == "residual" ? 1.0f : 0.0f);
+  iteration.layers.assign(static_cast<std::size_t>(config.num_layers / config.num_iterations),
+                          SelfLayer{});
+  for (std::size_t i = 0; i < iteration.layers.size(); ++i) {
+    iteration.layers[i].load(loader, prefix + ".layers." + std::to_string(i), d, num_heads_,
+                             mlp_dim_, activation_, config.eps);
+  }
+}
+
+void Fusion::load(Loader& loader, const ModelConfig& config) {
+  const FusionConfig& fusion = config.fusion;
+  width_ = fusion.width;
+  num_heads_ = fusion.num_heads;
+  mlp_dim_ = fusion.mlp_dim;
+  num_latents_ = fusion.num_latents;
+  text_width_ = config.text.width;
+  activation_ = fusion.activation;
+  text_resampler_.load(loader, fusion, "text_projection", "fusion.text_resampler", text_width_,
+                       config.text.max_tokens, false);
+  iterations_.assign(static_cast<std::size_t>(fusion.num_iterations), Iteration{});
+  for (std::size_t i = 0; i < iterations_.size(); ++i) {
+    load_iteration(loader, fusion, "fusion.iterations." + std::to_string(i), iterations_[i]);
+  }
+  norm_ = loader.layer_norm("fusion.norm", width_, fusion.eps);
+  projection_ = loader.linear("fused_projection", {""}, width_, text_width_, true);
+}
+
+void Fusion::need(Workspace& space) const noexcept {
+  space.need(num_latents_, width_, width_, mlp_dim_);
+}
+
+void Fusion::layout(Arena& arena) noexcept {
+  const auto view = [&](std::int64_t columns) {
+    return View{arena.floats(static_cast<std::size_t>(num_latents_ * columns)), columns};
+  };
+  text_resampler_.layout(arena);
+  t_ = view(width_);
+  original_ = view(width_);
+  p_ = view(width_);
+  f_ = view(width_);
+  key_values_ = view(2 * width_);
+  fused_ = view(text_width_);
+}
+
+void Fusion::run_iteration(Compute& compute, const Workspace& space, const Iteration& iteration,
+                           View f, std::int64_t num_latents) noexcept {
+  compute.norm(iteration.norm_text, t_, p_, num_latents);
+  compute.norm(iteration.norm_image, f, f_, num_latents);
+  compute.linear(iteration.query, p_, space.y, num_latents);
+  compute.linear(iteration.key_value, f_, key_values_, num_latents);
+  HeadsArgs heads{};
+  heads.q = space.y;
+  heads.k = key_values_;
+  heads.v = key_values_.columns(width_);
+  heads.o = space.o;
+  heads.num_heads = num_heads_;
+  heads.head_dim = width_ / num_heads_;
+  heads.num_queries = heads.num_keys = num_latents;
+  heads.scale = 1.0f / std::sqrt(static_cast<float>(heads.head_dim));
+  compute.attend(heads);
+  // P = LN(t) + tanh(alpha) Phi; F = P + tanh(beta) MLP(P).
+  compute.linear(iteration.output, space.o, p_, num_latents, Activation::kNone, p_);
+  compute.linear(iteration.up, p_, space.h, num_latents, activation_);
+  compute.linear(iteration.down, space.h, p_, num_latents, Activation::kNone, p_);
+  compute.gated_add(iteration.lambda, p_.data, iteration.mu, original_.data, t_.data,
+                    num_latents * width_);
+  for (const SelfLayer& layer : iteration.layers) layer.run(compute, space, t_, num_latents);
+}
+
+View Fusion::run(Compute& compute, const Workspace& space, View text, std::int64_t count, View f,
+                 std::int64_t num_latents) noexcept {
+  text_resampler_.run(compute, text, count, num_latents, original_, nullptr);
+  // t = t_N at the start.
+  compute.gated_add(1.0f, original_.data, 0.0f, original_.data, t_.data, num_latents * width_);
+  for (const Iteration& iteration : iterations_) {
+    run_iteration(compute, space, iteration, f, num_latents);
+  }
+  compute.norm(norm_, t_, t_, num_latents);
+  compute.linear(projection_, t_, fused_, num_latents);
+  return fused_;
+}
+
+}  // namespace tokenfuse

@@ -1,0 +1,117 @@
+#include "engine/layers.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+namespace tokenfuse {
+
+void Workspace::need(std::int64_t new_rows, std::int64_t new_width, std::int64_t new_inner,
+                     std::int64_t new_hidden) noexcept {
+  rows = std::max(rows, new_rows);
+  width = std::max(width, new_width);
+  inner = std::max(inner, new_inner);
+  hidden = std::max(hidden, new_hidden);
+}
+
+void Workspace::layout(Arena& arena) noexcept {
+  const auto view = [&](std::int64_t columns) {
+    return View{arena.floats(static_cast<std::size_t>(rows * columns)), columns};
+  };
+  y = view(width);
+  qkv = view(3 * inner);
+  o = view(inner);
+  h = view(hidden);
+}
+
+void SelfLayer::load(Loader& loader, const std::string& prefix, std::int64_t width,
+                     std::int64_t heads, std::int64_t mlp_dim, Activation act, float eps) {
+  num_heads = heads;
+  head_dim = width / heads;
+  activation = act;
+  norm1 = loader.layer_norm(prefix + ".norm1", width, eps);
+  qkv = loader.linear(prefix + ".attention", {"query", "key", "value"}, width, width, true);
+  output = loader.linear(prefix + ".attention", {"output"}, width, width, true);
+  norm2 = loader.layer_norm(prefix + ".norm2", width, eps);
+  up = loader.linear(prefix + ".mlp", {"up"}, width, mlp_dim, true);
+  down = loader.linear(prefix + ".mlp", {"down"}, mlp_dim, width, true);
+}
+
+void SelfLayer::run(Compute& compute, const Workspace& space, View x,
+                    std::int64_t rows) const noexcept {
+  const std::int64_t inner = num_heads * head_dim;
+  compute.norm(norm1, x, space.y, rows);
+  compute.linear(qkv, space.y, space.qkv, rows);
+  HeadsArgs heads{};
+  heads.q = space.qkv;
+  heads.k = space.qkv.columns(inner);
+  heads.v = space.qkv.columns(2 * inner);
+  heads.o = space.o;
+  heads.num_heads = num_heads;
+  heads.head_dim = head_dim;
+  heads.num_queries = heads.num_keys = rows;
+  heads.scale = 1.0f / std::sqrt(static_cast<float>(head_dim));
+  compute.attend(heads);
+  compute.linear(output, space.o, x, rows, Activation::kNone, x);
+  compute.norm(norm2, x, space.y, rows);
+  compute.linear(up, space.y, space.h, rows, activation);
+  compute.linear(down, space.h, x, rows, Activation::kNone, x);
+}
+
+void GatedMlp::load(Loader& loader, const std::string& prefix, std::int64_t width,
+                    std::int64_t mlp_dim) {
+  hidden = mlp_dim;
+  gate_up = loader.linear(prefix, {"gate", "up"}, width, mlp_dim, false);
+  down = loader.linear(prefix, {"down"}, mlp_dim, width, false);
+}
+
+void GatedMlp::run(Compute& compute, const Workspace& space, View y, View x,
+                   std::int64_t rows) const noexcept {
+  compute.linear(gate_up, y, space.h, rows);
+  compute.gated_gelu(space.h, space.h.columns(hidden), space.h, rows, hidden);
+  compute.linear(down, space.h, x, rows, Activation::kNone, x);
+}
+
+std::int64_t relative_bucket(std::int64_t distance, bool bidirectional, std::int64_t num_buckets,
+                             std::int64_t max_distance) noexcept {
+  std::int64_t offset = 0;
+  if (bidirectional) {
+    num_buckets /= 2;
+    if (distance > 0) offset = num_buckets;
+    distance = std::abs(distance);
+  } else {
+    distance = std::max<std::int64_t>(-distance, 0);
+  }
+  const std::int64_t exact = num_buckets / 2;
+  if (distance < exact) return offset + distance;
+  // In float32, as the reference: at exact powers the rounding decides.
+  const float log_max =
+      static_cast<float>(std::log(static_cast<double>(max_distance) / static_cast<double>(exact)));
+  const float ratio = std::log(static_cast<float>(distance) / static_cast<float>(exact)) / log_max;
+  const auto far =
+      exact + static_cast<std::int64_t>(ratio * static_cast<float>(num_buckets - exact));
+  return offset + std::min(far, num_buckets - 1);
+}
+
+void RelativeBias::load(Loader& loader, const std::string& name, std::int64_t num_buckets,
+                        std::int64_t num_heads, std::int64_t max_distance, std::int64_t max_tokens,
+                        bool bidirectional) {
+  max_tokens_ = max_tokens;
+  const std::vector<float> weight = loader.read(name, {num_buckets, num_heads});
+  std::vector<float> table(static_cast<std::size_t>(num_heads * head_stride()));
+  for (std::int64_t head = 0; head < num_heads; ++head) {
+    for (std::int64_t i = 0; i < head_stride(); ++i) {
+      const std::int64_t distance = i - (max_tokens - 1);
+      const std::int64_t bucket =
+          relative_bucket(distance, bidirectional, num_buckets, max_distance);
+      // A decoder must not see the keys ahead.
+      table[static_cast<std::size_t>(head * head_stride() + i)] =
+          !bidirectional && distance > 0
+              ? -std::numeric_limits<float>::infinity()
+              : weight[static_cast<std::size_t>(bucket * num_heads + head)];
+    }
+  }
+  table_ = loader.keep(table);
+}
+
+}  // namespace tokenfuse

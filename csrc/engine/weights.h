@@ -1,0 +1,76 @@
+// A model's tensors by name, and their way into packed memory.
+//
+// Loading runs twice over the same code: first with a planning arena, which only counts,
+// then with one block of exactly that size.
+#pragma once
+
+#include <cstdint>
+#include <initializer_list>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "core/arena.h"
+#include "kernels/linear/linear.h"
+
+namespace tokenfuse {
+
+// A C-contiguous tensor that somebody else owns: float32, or float16 bits.
+struct TensorView {
+  const void* data;
+  bool half;
+  std::vector<std::int64_t> shape;
+};
+
+using TensorMap = std::unordered_map<std::string, TensorView>;
+
+float half_to_float(std::uint16_t bits) noexcept;
+
+// y = x W^T + b, packed for a kernel; bias may be null.
+struct PackedLinear {
+  const float* packed = nullptr;
+  const float* bias = nullptr;
+  std::int64_t num_in = 0, num_out = 0;
+};
+
+struct Norm {
+  const float* weight = nullptr;
+  const float* bias = nullptr;  // null: RMS norm
+  std::int64_t width = 0;
+  float eps = 0.0f;
+};
+
+class Loader {
+ public:
+  Loader(const TensorMap& tensors, const LinearKernel& kernel, Arena& arena) noexcept
+      : tensors_(tensors), kernel_(kernel), arena_(arena) {}
+
+  const LinearKernel& kernel() const noexcept { return kernel_; }
+  bool planning() const noexcept { return arena_.planning(); }
+
+  // The tensor as float32 in a vector of its own, for folding. Throws std::invalid_argument
+  // where it is missing or has another shape.
+  std::vector<float> read(const std::string& name, std::initializer_list<std::int64_t> shape) const;
+  float scalar(const std::string& name) const { return read(name, {})[0]; }
+
+  // The tensor in packed memory, as it is.
+  const float* keep(const std::string& name, std::initializer_list<std::int64_t> shape);
+  const float* keep(const std::vector<float>& values);
+  float* space(std::size_t count) { return arena_.floats(count); }
+
+  Norm layer_norm(const std::string& prefix, std::int64_t width, float eps);
+  Norm rms_norm(const std::string& prefix, std::int64_t width, float eps);
+
+  // Several linears of one input become one; `prefix.part.weight` is (num_out, num_in).
+  PackedLinear linear(const std::string& prefix, std::initializer_list<const char*> parts,
+                      std::int64_t num_in, std::int64_t num_out, bool bias, float scale = 1.0f);
+  PackedLinear pack(const std::vector<float>& weight, const std::vector<float>& bias,
+                    std::int64_t num_in, std::int64_t num_out);
+
+ private:
+  const TensorMap& tensors_;
+  const LinearKernel& kernel_;
+  Arena& arena_;
+};
+
+}  // namespace tokenfuse
