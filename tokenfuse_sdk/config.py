@@ -271,10 +271,12 @@ class ModelConfig:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ModelConfig:
         """Read `to_dict()` back; unknown and missing keys are errors."""
-        return _build(cls, data, "config")
+        config = _build(cls, data, "config")
+        assert isinstance(config, cls)
+        return config
 
 
-def _build(cls: type, data: object, where: str) -> Any:
+def _build(cls: Any, data: object, where: str) -> Any:
     if not isinstance(data, Mapping):
         raise ConfigError(f"{where} is a {type(data).__name__}; need a JSON object")
     hints = get_type_hints(cls)
@@ -300,7 +302,9 @@ def _build(cls: type, data: object, where: str) -> Any:
     return cls(**values)
 
 
-def _vit(image_size: int, patch_size: int, width: int, num_layers: int, num_heads: int):
+def _vit(
+    image_size: int, patch_size: int, width: int, num_layers: int, num_heads: int
+) -> VisionConfig:
     return VisionConfig(
         image_size=image_size,
         patch_size=patch_size,

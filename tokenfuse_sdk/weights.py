@@ -7,6 +7,8 @@ in), a convolution (out, in, k, k).
 
 from __future__ import annotations
 
+import itertools
+
 from tokenfuse_sdk.config import FusionConfig, ModelConfig, TextConfig, VisionConfig
 
 __all__ = ["expected_tensors"]
@@ -55,7 +57,7 @@ def _self_layer(prefix: str, width: int, mlp_dim: int) -> Shapes:
 def _vision(config: VisionConfig) -> Shapes:
     shapes: Shapes = {}
     widths = (3, *config.stem_widths)
-    for i, (num_in, num_out) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
+    for i, (num_in, num_out) in enumerate(itertools.pairwise(widths)):
         shapes |= _conv(f"vision.stem.{i}", num_in, num_out, 3)
     shapes |= _conv("vision.patch", widths[-1], config.width, config.patch_kernel)
     if config.class_token:

@@ -24,7 +24,7 @@ MAX_HEADER_BYTES = 2 << 20
 MAX_TENSORS = 16384
 _MAX_AXES = 8
 
-_DTYPES = {
+_DTYPES: dict[str, np.dtype[Any]] = {
     "F32": np.dtype("<f4"),
     "F16": np.dtype("<f2"),
     "I64": np.dtype("<i8"),

@@ -67,7 +67,8 @@ def place(
         precision = allowed[0]
     if precision not in allowed:
         raise PrecisionError(
-            f"precision={precision!r} is not offered on {device}; choose one of {', '.join(allowed)}"
+            f"precision={precision!r} is not offered on {device}; choose one of "
+            f"{', '.join(allowed)}"
         )
     if num_threads is not None:
         is_int = isinstance(num_threads, int) and not isinstance(num_threads, bool)

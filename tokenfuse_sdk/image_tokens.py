@@ -1,0 +1,118 @@
+"""What is kept of a picture: the merged image tokens, small and storable.
+
+Shapes: N tokens, D fusion width.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pathlib
+import stat
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import save
+
+from tokenfuse_sdk.atomic import write_file
+from tokenfuse_sdk.bundle import read_safetensors
+from tokenfuse_sdk.bundle.safetensors_file import check_finite
+from tokenfuse_sdk.errors import BundleError, OutputExistsError, TokensError
+
+__all__ = ["ImageTokens"]
+
+_FORMAT = "tokenfuse-image-tokens"
+_VERSION = "1"
+# 4,096 tokens of width 8,192 are 128 MiB: the largest that a config may have.
+_MAX_FILE_BYTES = (128 << 20) + (1 << 20)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ImageTokens:
+    """The merged tokens of one picture: ask as many questions of them as you like.
+
+    The first n rows are what a token budget of n would have made, so tokens serve
+    every budget up to their own.
+
+    Attributes:
+        f_ND: (N, D) float32, read-only.
+        model_name: who made them.
+        weights_sha256: of that model's weights; only the same model reads them.
+    """
+
+    f_ND: NDArray[np.float32]
+    model_name: str
+    weights_sha256: str
+
+    def __post_init__(self) -> None:
+        array = self.f_ND
+        if array.dtype != np.float32 or array.ndim != 2 or not array.size:
+            raise TokensError(
+                f"image tokens of {array.dtype} {list(array.shape)}; need float32 (N, D)"
+            )
+        if array.flags.writeable or not array.flags.c_contiguous:
+            array = np.array(array, order="C")
+            array.setflags(write=False)
+            object.__setattr__(self, "f_ND", array)
+
+    @property
+    def num_tokens(self) -> int:
+        """N."""
+        return int(self.f_ND.shape[0])
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of the numbers alone."""
+        return int(self.f_ND.nbytes)
+
+    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+        """Write a safetensors file, whole or not at all.
+
+        Raises:
+            OutputExistsError: the path exists and `overwrite` was not given.
+            OSError: the folder is not there or cannot be written.
+        """
+        target = pathlib.Path(path)
+        if not overwrite and (target.exists() or target.is_symlink()):
+            raise OutputExistsError(f"{target} exists; pass overwrite=True or another path")
+        metadata = {
+            "format": _FORMAT,
+            "version": _VERSION,
+            "model_name": self.model_name,
+            "weights_sha256": self.weights_sha256,
+        }
+        write_file(target, save({"image_tokens": self.f_ND}, metadata=metadata))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> ImageTokens:
+        """Read what `save` wrote.
+
+        Raises:
+            TokensError: not such a file, damaged, or with values that are not finite.
+            FileNotFoundError: it is not there.
+        """
+        source = pathlib.Path(path)
+        with source.open("rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode) or status.st_size > _MAX_FILE_BYTES:
+                raise TokensError(
+                    f"{source} is no plain file of at most {_MAX_FILE_BYTES} bytes; pass a file "
+                    "that ImageTokens.save wrote"
+                )
+            data = file.read(status.st_size)
+        try:
+            arrays, metadata = read_safetensors(data, str(source))
+            check_finite(arrays, str(source))
+        except BundleError as error:
+            raise TokensError(f"{error}; encode the picture again") from error
+        known = metadata.get("format") == _FORMAT and set(arrays) == {"image_tokens"}
+        if not known or metadata.get("version") != _VERSION:
+            raise TokensError(
+                f"{source} does not hold image tokens of version {_VERSION}; pass a file that "
+                "ImageTokens.save wrote"
+            )
+        return cls(
+            f_ND=arrays["image_tokens"],
+            model_name=metadata.get("model_name", ""),
+            weights_sha256=metadata.get("weights_sha256", ""),
+        )
