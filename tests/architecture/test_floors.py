@@ -16,7 +16,7 @@ FLOORS = [
     {"weights", "ops.reference", "flops"},
     {"ops", "bundle", "preprocess", "tokenizer"},
     {"runtime"},
-    {"image_tokens", "results", "model", "shipped", ""},
+    {"golden", "image_tokens", "results", "model", "shipped", ""},
     {"cli", "__main__"},
 ]
 

@@ -1,0 +1,1 @@
+"""`tokenfuse`: one file per verb; standard output carries data only."""

@@ -1,0 +1,94 @@
+"""`tokenfuse answer`: questions about one picture."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+
+import click
+
+from tokenfuse_sdk.cli.options import model_options
+
+__all__ = ["answer"]
+
+_TOKENS_SUFFIX = ".safetensors"
+
+
+@click.command()
+@click.argument("image", type=click.Path(path_type=pathlib.Path))
+@click.argument("questions", nargs=-1)
+@model_options
+@click.option("--caption", is_flag=True, help="Describe the picture as well.")
+@click.option("--candidate", "candidates", multiple=True, help="Repeatable: score these answers.")
+@click.option("--max-tokens", type=int, default=None, help="Of an answer.")
+@click.option(
+    "--save-tokens",
+    type=click.Path(path_type=pathlib.Path),
+    help="Keep the image tokens; pass the file as IMAGE later.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace the file of --save-tokens.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
+def answer(
+    image: pathlib.Path,
+    questions: tuple[str, ...],
+    model_name: str,
+    device: str,
+    precision: str | None,
+    token_budget: int | None,
+    num_threads: int | None,
+    caption: bool,
+    candidates: tuple[str, ...],
+    max_tokens: int | None,
+    save_tokens: pathlib.Path | None,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    """Answer QUESTIONS about IMAGE: a picture, or image tokens kept with --save-tokens."""
+    if not questions and not caption and save_tokens is None:
+        raise click.UsageError("ask a question, or pass --caption")
+    if candidates and not questions:
+        raise click.UsageError("--candidate needs a question")
+    import tokenfuse_sdk
+
+    with tokenfuse_sdk.load(
+        model_name,
+        device=device,
+        precision=precision,
+        token_budget=token_budget,
+        num_threads=num_threads,
+    ) as model:
+        if image.suffix == _TOKENS_SUFFIX:
+            tokens = tokenfuse_sdk.ImageTokens.load(image)
+        else:
+            tokens = model.encode_image(image)
+        if save_tokens is not None:
+            tokens.save(save_tokens, overwrite=overwrite)
+        answers = [
+            model.answer(tokens, question, token_budget=token_budget, max_tokens=max_tokens)
+            for question in questions
+        ]
+        if caption:
+            answers.append(model.caption(tokens, token_budget=token_budget, max_tokens=max_tokens))
+        scores = [
+            model.score(tokens, question, candidates, token_budget=token_budget)
+            for question in questions
+            if candidates
+        ]
+    if as_json:
+        rows = [one.to_dict() for one in answers]
+        for row, scored in zip(rows, scores, strict=False):
+            row["scores"] = [
+                {"text": s.text, "log_prob": s.log_prob, "probability": s.probability}
+                for s in scored
+            ]
+        click.echo(json.dumps({"image": str(image), "answers": rows}, indent=2))
+        return
+    for index, one in enumerate(answers):
+        # A lone answer stands alone, so that a script can take it as it is.
+        click.echo(one.text if len(answers) == 1 else f"{one.question}\t{one.text}")
+        if one.unknown_words:
+            words = ", ".join(one.unknown_words)
+            click.echo(f"warning: the model does not know: {words}", err=True)
+        if index < len(scores):
+            for score in sorted(scores[index], key=lambda s: -s.probability):
+                click.echo(f"  {score.probability:.4f}\t{score.text}")

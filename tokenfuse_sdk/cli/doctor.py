@@ -1,0 +1,113 @@
+"""`tokenfuse doctor`: does everything work here, and if not, what to do."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import platform
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+__all__ = ["doctor"]
+
+# Optional modules and what they are for.
+_OPTIONAL = {
+    "torch": "training, exporting",
+    "sklearn": "the scenes data",
+    "onnxruntime": "running exported ONNX models",
+    "tensorrt_rtx": "building TensorRT engines",
+}
+
+
+def _native() -> dict[str, Any]:
+    from tokenfuse_sdk.runtime.native_cpu import load_native
+
+    native = load_native()
+    try:
+        chosen = native.chosen_isa()
+    except ValueError as error:
+        return {"ok": False, "what": str(error)}
+    available = ", ".join(native.available_isas())
+    return {
+        "ok": True,
+        "what": f"{chosen} (available: {available}), {native.default_num_threads()} threads",
+    }
+
+
+def _cuda() -> dict[str, Any]:
+    from tokenfuse_sdk.runtime import native_cuda
+
+    why = f"{native_cuda.unavailable_reason()}; {native_cuda.driver_state()}"
+    return {"ok": None, "what": why}
+
+
+def _model(name: str) -> dict[str, Any]:
+    from tokenfuse_sdk.bundle import read_bundle
+    from tokenfuse_sdk.golden import GOLDEN_BOUND, golden_error
+    from tokenfuse_sdk.runtime import open_runtime, place
+    from tokenfuse_sdk.shipped import find_bundle
+
+    bundle = read_bundle(find_bundle(name))
+    error = golden_error(bundle, open_runtime(bundle.config, bundle.weights, place("cpu")))
+    size = f"{bundle.size_bytes / 1e6:.1f} MB verified"
+    return {
+        "ok": error < GOLDEN_BOUND,
+        "what": f"{size}; golden outputs within {error:.1e} (bound {GOLDEN_BOUND:.0e})",
+    }
+
+
+def _optional(name: str) -> dict[str, Any]:
+    there = importlib.util.find_spec(name) is not None
+    return {"ok": None, "what": f"{'there' if there else 'not there'}; for {_OPTIONAL[name]}"}
+
+
+def _checked(check: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    # A doctor reports any failure and goes on to the next check.
+    try:
+        return check()
+    except Exception as error:
+        return {"ok": False, "what": f"{type(error).__name__}: {error}"}
+
+
+def _run_checks() -> dict[str, dict[str, Any]]:
+    from tokenfuse_sdk import __version__
+    from tokenfuse_sdk.shipped import shipped_models
+
+    version = ".".join(map(str, sys.version_info[:3]))
+    machine = f"Python {version}, {platform.system()} {platform.machine()}"
+    checks: dict[str, dict[str, Any]] = {
+        "tokenfuse": {"ok": True, "what": f"{__version__}, {machine}"},
+        "CPU engine": _checked(_native),
+        "CUDA engine": _checked(_cuda),
+    }
+    models = shipped_models()
+    if not models:
+        checks["models"] = {"ok": False, "what": "no shipped model; install the package again"}
+    for name in models:
+        checks[f"model {name}"] = _checked(lambda name=name: _model(name))  # type: ignore[misc]
+    for name in _OPTIONAL:
+        checks[name] = _checked(lambda name=name: _optional(name))  # type: ignore[misc]
+    return checks
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
+@click.pass_context
+def doctor(ctx: click.Context, as_json: bool) -> None:
+    """Check the installation: engine, models and their golden outputs, optional parts.
+
+    Exits with 1 when something that must work does not.
+    """
+    checks = _run_checks()
+    if as_json:
+        click.echo(json.dumps(checks, indent=2))
+    else:
+        marks = {True: "ok", False: "FAILED", None: "-"}
+        width = max(map(len, checks))
+        for name, result in checks.items():
+            click.echo(f"{name:<{width}}  {marks[result['ok']]:<6}  {result['what']}")
+    if any(result["ok"] is False for result in checks.values()):
+        ctx.exit(1)

@@ -1,0 +1,76 @@
+"""The command `tokenfuse`: finds a verb, loads it on use, turns our errors into exit codes.
+
+Exit codes: 0 done; 1 a `TokenfuseError` or a file that cannot be read or written, told in
+one line; 2 wrong usage; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from importlib.metadata import entry_points
+
+import click
+
+from tokenfuse_sdk import __version__
+from tokenfuse_sdk.errors import TokenfuseError
+
+__all__ = ["main"]
+
+# In the order in which people meet them.
+_VERBS = ("demo", "answer", "info", "doctor", "flops")
+_GROUP = "tokenfuse.commands"
+
+
+class _Verbs(click.Group):
+    """Verbs are imported when they run, those of other packages by entry point."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        others = sorted({point.name for point in entry_points(group=_GROUP)} - set(_VERBS))
+        return [*_VERBS, *others]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in _VERBS:
+            module = importlib.import_module(f"tokenfuse_sdk.cli.{cmd_name}")
+            command = getattr(module, cmd_name)
+        else:
+            points = [p for p in entry_points(group=_GROUP) if p.name == cmd_name]
+            if not points:
+                return None
+            command = points[0].load()
+        assert isinstance(command, click.Command), cmd_name
+        return command
+
+
+@click.command(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="tokenfuse")
+def cli() -> None:
+    """Answers about images on a device."""
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    try:
+        code = cli.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        click.echo("interrupted", err=True)
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] not in ("torch", "sklearn"):
+            raise
+        click.echo(
+            f"error: this verb needs {error.name}, which the package's train extra installs",
+            err=True,
+        )
+        sys.exit(1)
+    except BrokenPipeError:
+        # The reader (head, less) has what it wanted.
+        sys.stderr.close()
+        sys.exit(0)
+    except (TokenfuseError, OSError) as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(1)
+    sys.exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,38 @@
+"""Options that several verbs share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+__all__ = ["model_options"]
+
+_Command = Callable[..., Any]
+
+
+def model_options(command: _Command) -> _Command:
+    """`--model`, `--device`, `--precision`, `--token-budget` and `--num-threads`, as in `load`."""
+    options = (
+        click.option(
+            "-m",
+            "--model",
+            "model_name",
+            default="scenes-nano",
+            show_default=True,
+            help="A shipped model's name, or the path of a bundle.",
+        ),
+        click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda."),
+        click.option("--precision", default=None, help="Default: the device's own."),
+        click.option("--token-budget", type=int, default=None, help="Default: the largest."),
+        click.option(
+            "--num-threads",
+            type=click.IntRange(1, 1024),
+            default=None,
+            help="Default: what affinity and cgroup allow.",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
