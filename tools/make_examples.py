@@ -12,6 +12,7 @@ import json
 import pathlib
 
 from PIL import Image
+
 from tokenfuse_training.data.scenes.questions import ask_questions
 from tokenfuse_training.data.scenes.render import render
 from tokenfuse_training.data.scenes.rng import Rng, stream_key

@@ -27,6 +27,11 @@ inline Rows rows_of(const FloatArray& array, const char* name) {
   if (array.ndim() != 2) throw std::invalid_argument(std::string(name) + ": need 2 axes");
   constexpr std::int64_t kSize = sizeof(float);
   Rows rows{array.data(), array.shape(0), array.shape(1), array.strides(0) / kSize};
+  if (rows.count == 0 || rows.width == 0) {
+    // NumPy gives the strides of an empty array no meaning.
+    rows.stride = rows.width;
+    return rows;
+  }
   const bool contiguous = rows.width <= 1 || array.strides(1) == kSize;
   const bool whole = rows.count <= 1 ||
                      (array.strides(0) % kSize == 0 && rows.stride >= rows.width);

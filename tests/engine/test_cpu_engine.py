@@ -8,6 +8,7 @@ import threading
 import numpy as np
 import pytest
 import torch
+
 from tokenfuse_sdk import _native
 from tokenfuse_sdk.config import ModelConfig, named_config
 from tokenfuse_training.model import JointModel
@@ -42,7 +43,13 @@ CONFIGS = {
         _NANO,
         vision={"width": 36, "num_heads": 3, "mlp_dim": 50, "stem_widths": (5, 7)},
         text={"width": 30, "num_heads": 3, "head_dim": 7, "mlp_dim": 41, "vocab_size": 61},
-        fusion={"width": 33, "num_heads": 3, "mlp_dim": 37, "num_latents": 5, "token_budgets": (1, 3, 5)},
+        fusion={
+            "width": 33,
+            "num_heads": 3,
+            "mlp_dim": 37,
+            "num_latents": 5,
+            "token_budgets": (1, 3, 5),
+        },
         decoder={"num_heads": 2, "head_dim": 9, "mlp_dim": 29},
     ),
     "shallow": _with(_NANO, vision={"num_layers": 0}, fusion={"num_layers": 0}),

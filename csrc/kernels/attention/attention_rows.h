@@ -13,7 +13,7 @@
 namespace tokenfuse {
 
 // exp(s - max) in place over n floats (n a multiple of the lanes); returns the sum.
-// A row of -inf alone becomes zeros with sum 0.
+// A row of -inf alone becomes zeros with sum 0; NaN makes the sum NaN.
 template <typename V>
 inline float softmax_terms(float* s, std::int64_t n) noexcept {
   using T = typename V::T;
@@ -23,8 +23,15 @@ inline float softmax_terms(float* s, std::int64_t n) noexcept {
   for (std::int64_t j = 0; j < n; j += kLanes) top = V::max(V::load(s + j), top);
   const float max = V::max_lane(top);
   if (max == kLowest) {
-    for (std::int64_t j = 0; j < n; j += kLanes) V::store(s + j, V::zero());
-    return 0.0f;
+    // Nothing but masked keys, or NaN, which the sum must carry on.
+    T bad = V::zero();
+    for (std::int64_t j = 0; j < n; j += kLanes) {
+      const T v = V::load(s + j);
+      const T nan_or_zero = V::where_below(v, V::zero(), V::zero(), v);
+      bad = V::add(bad, nan_or_zero);
+      V::store(s + j, nan_or_zero);
+    }
+    return V::sum(bad);
   }
   const T max_v = V::set1(max);
   T part = V::zero();

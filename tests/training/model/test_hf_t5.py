@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tokenfuse_sdk.config import DecoderConfig, TextConfig
 
+from tokenfuse_sdk.config import DecoderConfig, TextConfig
 from tokenfuse_training.model.t5 import AnswerDecoder, TextEncoder, relative_buckets
 
 transformers = pytest.importorskip("transformers")
@@ -25,7 +25,9 @@ def norm_in_full_precision(monkeypatch):
     def forward(self, x):
         if x.dtype != torch.float64:
             return original(self, x)
-        return self.weight * (x / (x.square().mean(-1, keepdim=True) + self.variance_epsilon).sqrt())
+        return self.weight * (
+            x / (x.square().mean(-1, keepdim=True) + self.variance_epsilon).sqrt()
+        )
 
     monkeypatch.setattr(t5.T5LayerNorm, "forward", forward)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tokenfuse_sdk.config import VisionConfig
 
+from tokenfuse_sdk.config import VisionConfig
 from tokenfuse_training.model.vision import VisionEncoder
 
 transformers = pytest.importorskip("transformers")
@@ -112,9 +112,7 @@ def test_vit(num_layers, eps, randomise, check_parity):
         ours,
         theirs,
         run_ours=lambda model: model(image.to(model.position.dtype)),
-        run_theirs=lambda model: model(
-            image.to(model.dtype).permute(0, 3, 1, 2)
-        ).last_hidden_state,
+        run_theirs=lambda model: model(image.to(model.dtype).permute(0, 3, 1, 2)).last_hidden_state,
     )
 
 
@@ -131,9 +129,7 @@ def test_siglip(num_layers, randomise, check_parity):
         ours,
         theirs,
         run_ours=lambda model: model(image.to(model.position.dtype)),
-        run_theirs=lambda model: model(
-            image.to(model.dtype).permute(0, 3, 1, 2)
-        ).last_hidden_state,
+        run_theirs=lambda model: model(image.to(model.dtype).permute(0, 3, 1, 2)).last_hidden_state,
     )
 
 

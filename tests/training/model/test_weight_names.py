@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 import torch
+
 from tokenfuse_sdk.config import COMBINATIONS, FUSION_KINDS, RESAMPLERS, SIZES, named_config
 from tokenfuse_sdk.weights import expected_tensors
 from tokenfuse_training.model import JointModel

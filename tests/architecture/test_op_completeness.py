@@ -1,0 +1,50 @@
+"""One op, one name, in every place it lives."""
+
+from __future__ import annotations
+
+import pathlib
+
+import pytest
+
+from tokenfuse_sdk import ops
+from tokenfuse_sdk.ops import reference
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+OPS = sorted(path.name for path in (ROOT / "csrc" / "kernels").iterdir() if path.is_dir())
+
+
+def test_there_are_ops():
+    assert "merge_attention" in OPS
+    assert sorted(ops.__all__) == OPS
+    assert sorted(reference.__all__) == OPS
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_every_op_is_in_every_place(op):
+    places = (
+        f"csrc/kernels/{op}/{op}.h",
+        f"csrc/kernels/{op}/{op}.cc",
+        f"tokenfuse_sdk/ops/{op}.py",
+        f"tokenfuse_sdk/ops/reference/{op}.py",
+        f"tests/ops/test_{op}.py",
+        f"benchmarks/bench_{op}.py",
+    )
+    missing = [place for place in places if not (ROOT / place).is_file()]
+    assert not missing
+    # A convolution is made of linear's variants.
+    if op != "conv2d":
+        for isa in ("avx2", "avx512"):
+            assert (ROOT / f"csrc/kernels/{op}/x86_{isa}.cc").is_file()
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_the_contract_begins_with_the_name_and_the_formula(op):
+    text = (ROOT / f"csrc/kernels/{op}/{op}.h").read_text(encoding="utf-8")
+    assert text.startswith(f"// {op}")
+    assert "Contract" in text
+    assert getattr(ops, op).__doc__
+
+
+def test_the_map_names_every_op():
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    assert [op for op in OPS if f"`{op}`" not in text] == []

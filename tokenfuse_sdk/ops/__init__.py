@@ -1,0 +1,24 @@
+"""The kernels as functions on NumPy arrays; `reference` holds each in float64.
+
+Every op takes `isa`: "scalar", "avx2", "avx512", or "" for TOKENFUSE_FORCE_ISA or the best.
+"""
+
+from tokenfuse_sdk.ops.attention import attention
+from tokenfuse_sdk.ops.conv2d import conv2d
+from tokenfuse_sdk.ops.gated_add import gated_add
+from tokenfuse_sdk.ops.gelu import gelu
+from tokenfuse_sdk.ops.layer_norm import layer_norm
+from tokenfuse_sdk.ops.linear import linear
+from tokenfuse_sdk.ops.merge_attention import merge_attention
+from tokenfuse_sdk.ops.rms_norm import rms_norm
+
+__all__ = [
+    "attention",
+    "conv2d",
+    "gated_add",
+    "gelu",
+    "layer_norm",
+    "linear",
+    "merge_attention",
+    "rms_norm",
+]

@@ -1,0 +1,87 @@
+"""What every op checks of its arrays before the compiled code trusts them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tokenfuse_sdk.errors import OpError
+
+__all__ = [
+    "ACTIVATIONS",
+    "FloatArray",
+    "call",
+    "check_activation",
+    "check_threads",
+    "checked",
+    "same",
+]
+
+FloatArray = NDArray[np.float32]
+ACTIVATIONS = ("none", "gelu", "gelu_tanh")
+
+
+def checked(name: str, array: object, axes: str, *, contiguous: bool = False) -> FloatArray:
+    """A float32 array with one axis per letter of `axes`.
+
+    Rows may be strided; an array whose last axis is not contiguous is copied.
+
+    Raises:
+        OpError: something else.
+    """
+    if not isinstance(array, np.ndarray) or array.dtype != np.float32:
+        given = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
+        raise OpError(f"{name} is {given}; need a float32 array ({', '.join(axes)})")
+    if array.ndim != len(axes):
+        raise OpError(f"{name} has shape {list(array.shape)}; need ({', '.join(axes)})")
+    item = array.itemsize
+    good = array.ndim == 2 and not contiguous
+    good = good and array.strides[1] == item and array.strides[0] >= array.shape[1] * item
+    good = good and array.strides[0] % item == 0
+    return array if good else np.ascontiguousarray(array)
+
+
+def same(what: str, **sizes: int) -> None:
+    """All sizes are equal.
+
+    Raises:
+        OpError: they are not; `what` names the axis.
+    """
+    if len(set(sizes.values())) > 1:
+        given = ", ".join(f"{name} has {size}" for name, size in sizes.items())
+        raise OpError(f"{what} must be the same: {given}")
+
+
+def check_activation(activation: str) -> str:
+    """The activation, if it is one.
+
+    Raises:
+        OpError: it is not.
+    """
+    if activation not in ACTIVATIONS:
+        raise OpError(f"activation={activation!r}: choose one of {', '.join(ACTIVATIONS)}")
+    return activation
+
+
+def call(name: str, *arguments: Any) -> Any:
+    """A compiled op; its own complaint, such as an unknown instruction set, as `OpError`."""
+    from tokenfuse_sdk import _native
+
+    try:
+        return getattr(_native, name)(*arguments)
+    except ValueError as error:
+        raise OpError(f"{name}: {error}") from error
+
+
+def check_threads(num_threads: int) -> int:
+    """A number of threads from 1 to 1,024.
+
+    Raises:
+        OpError: it is not.
+    """
+    is_int = isinstance(num_threads, int) and not isinstance(num_threads, bool)
+    if not is_int or not 1 <= num_threads <= 1024:
+        raise OpError(f"num_threads={num_threads!r}: need an integer from 1 to 1024")
+    return num_threads

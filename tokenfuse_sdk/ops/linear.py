@@ -1,0 +1,60 @@
+"""linear: y = act(x W^T + b) + r."""
+
+from __future__ import annotations
+
+from tokenfuse_sdk.errors import OpError
+from tokenfuse_sdk.ops.checks import (
+    FloatArray,
+    call,
+    check_activation,
+    check_threads,
+    checked,
+    same,
+)
+
+__all__ = ["linear"]
+
+
+def linear(
+    x: FloatArray,
+    weight: FloatArray,
+    bias: FloatArray | None = None,
+    *,
+    residual: FloatArray | None = None,
+    activation: str = "none",
+    isa: str = "",
+    num_threads: int = 1,
+) -> FloatArray:
+    """A dense layer with its activation and residual: `y_MN = act(x_MK W_NK^T + b_N) + r_MN`.
+
+    Args:
+        x: (M, K) float32; rows may be strided.
+        weight: (N, K) float32.
+        bias: (N,) float32.
+        residual: (M, N) float32, added last.
+        activation: "none", "gelu" (erf) or "gelu_tanh".
+        isa: instruction set, "" for the best.
+        num_threads: 1 or more.
+
+    Returns:
+        (M, N) float32.
+
+    Raises:
+        OpError: a shape, dtype or option that does not fit.
+    """
+    x, weight = checked("x", x, "MK"), checked("weight", weight, "NK")
+    same("K", x=x.shape[1], weight=weight.shape[1])
+    if bias is not None:
+        bias = checked("bias", bias, "N")
+        same("N", bias=bias.shape[0], weight=weight.shape[0])
+    if residual is not None:
+        residual = checked("residual", residual, "MN")
+        if residual.shape != (x.shape[0], weight.shape[0]):
+            raise OpError(
+                f"residual has shape {list(residual.shape)}; need {[x.shape[0], weight.shape[0]]}"
+            )
+    check_activation(activation)
+    y: FloatArray = call(
+        "linear", x, weight, bias, residual, activation, isa, check_threads(num_threads)
+    )
+    return y

@@ -1,0 +1,21 @@
+"""Each op in NumPy, float64, obviously right: the oracle of the compiled kernels."""
+
+from tokenfuse_sdk.ops.reference.attention import attention
+from tokenfuse_sdk.ops.reference.conv2d import conv2d
+from tokenfuse_sdk.ops.reference.gated_add import gated_add
+from tokenfuse_sdk.ops.reference.gelu import gelu
+from tokenfuse_sdk.ops.reference.layer_norm import layer_norm
+from tokenfuse_sdk.ops.reference.linear import linear
+from tokenfuse_sdk.ops.reference.merge_attention import merge_attention
+from tokenfuse_sdk.ops.reference.rms_norm import rms_norm
+
+__all__ = [
+    "attention",
+    "conv2d",
+    "gated_add",
+    "gelu",
+    "layer_norm",
+    "linear",
+    "merge_attention",
+    "rms_norm",
+]
