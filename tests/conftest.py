@@ -1,0 +1,82 @@
+"""A small bundle with random weights, for tests that need a model but not its answers."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+import shutil
+
+import numpy as np
+import pytest
+
+from tokenfuse_sdk.bundle import write_bundle
+from tokenfuse_sdk.config import ModelConfig, named_config
+from tokenfuse_sdk.preprocess import PreprocessConfig
+from tokenfuse_sdk.weights import expected_tensors
+
+
+def small_config() -> ModelConfig:
+    nano = named_config("nano")
+    return dataclasses.replace(
+        nano,
+        name="random-small",
+        vision=dataclasses.replace(
+            nano.vision,
+            image_size=32,
+            width=32,
+            num_heads=2,
+            num_layers=1,
+            mlp_dim=64,
+            stem_widths=(8,),
+        ),
+        text=dataclasses.replace(
+            nano.text, width=32, num_heads=2, head_dim=16, num_layers=1, mlp_dim=48, vocab_size=98
+        ),
+        fusion=dataclasses.replace(
+            nano.fusion,
+            width=32,
+            num_heads=2,
+            mlp_dim=64,
+            num_latents=8,
+            num_iterations=1,
+            num_layers=1,
+            token_budgets=(2, 4, 8),
+        ),
+        decoder=dataclasses.replace(
+            nano.decoder, num_heads=2, head_dim=16, num_layers=1, mlp_dim=48
+        ),
+    )
+
+
+@pytest.fixture(scope="session")
+def bundle_parts() -> dict:
+    """Arguments of `write_bundle`; copy before you change."""
+    from tokenfuse_training.data.scenes.vocabulary import build_tokenizer
+
+    config = small_config()
+    rng = np.random.default_rng(5)
+    weights = {
+        name: (0.2 * rng.standard_normal(shape)).astype(np.float16)
+        for name, shape in expected_tensors(config).items()
+    }
+    return {
+        "config": config,
+        "preprocess": PreprocessConfig(image_size=config.vision.image_size),
+        "tokenizer_json": build_tokenizer().to_str(),
+        "weights": weights,
+        "card": "---\nlicense: apache-2.0\n---\n# random-small\nRandom weights.\n",
+        "golden": {"image_u8": rng.integers(0, 256, (1, 32, 32, 3), dtype=np.uint8)},
+    }
+
+
+@pytest.fixture(scope="session")
+def _bundle_once(bundle_parts: dict, tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    folder = tmp_path_factory.mktemp("bundle") / "random-small"
+    write_bundle(folder, **bundle_parts)
+    return folder
+
+
+@pytest.fixture
+def bundle(_bundle_once: pathlib.Path, tmp_path: pathlib.Path) -> pathlib.Path:
+    """A bundle of one's own, to be damaged at will."""
+    return pathlib.Path(shutil.copytree(_bundle_once, tmp_path / "random-small"))

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tokenfuse_sdk.bundle import read_bundle
+from tokenfuse_sdk.errors import QuestionError
+
+
+@pytest.fixture
+def tokenizer(bundle):
+    return read_bundle(bundle).tokenizer
+
+
+def test_text_comes_back(tokenizer):
+    ids = tokenizer.encode("answer: how many red circles are there?", 64)
+    assert ids.dtype == np.int32
+    assert ids[-1] == 1
+    assert tokenizer.decode(ids) == "answer : how many red circles are there?"
+
+
+def test_case_and_blanks_do_not_matter(tokenizer):
+    want = tokenizer.encode("is there a star?", 64)
+    for text in ("Is there a STAR ?", "  is\tthere\na  star?  ", "is there a star ?"):
+        np.testing.assert_array_equal(tokenizer.encode(text, 64), want)
+
+
+def test_unknown_words_are_named_once_in_order(tokenizer):
+    words = tokenizer.unknown_words("is there a zebra or a hippo, or a zebra?")
+    assert words[0] == "zebra"
+    assert set(words) >= {"zebra", "hippo"}
+    assert len(words) == len(set(words))
+    assert tokenizer.unknown_words("is there a star?") == ()
+
+
+@pytest.mark.parametrize("text", ["", " ", "\n\t"])
+def test_nothing_is_refused(tokenizer, text):
+    with pytest.raises(QuestionError, match="empty"):
+        tokenizer.encode(text, 64)
+
+
+@pytest.mark.parametrize("text", ["a\x00b", "bell \x07", "half a pair \ud800"])
+def test_control_characters_are_refused(tokenizer, text):
+    with pytest.raises(QuestionError, match="remove it"):
+        tokenizer.encode(text, 64)
+
+
+def test_the_longest_text_fits_and_one_more_does_not(tokenizer):
+    assert len(tokenizer.encode("red " * 63, 64)) == 64
+    with pytest.raises(QuestionError, match="65 tokens"):
+        tokenizer.encode("red " * 64, 64)
+    with pytest.raises(QuestionError, match="characters"):
+        tokenizer.encode("red " * 1_000_000, 64)
+
+
+@pytest.mark.parametrize("text", [None, 7, b"red"])
+def test_what_is_no_text_is_refused(tokenizer, text):
+    with pytest.raises(QuestionError, match="need a str"):
+        tokenizer.encode(text, 64)
+
+
+def test_any_unicode_is_unknown_and_no_crash(tokenizer):
+    for text in ("日本語?", "😀", "e\u0301", "\u202egnp.exe", "ﬁ"):
+        assert tokenizer.encode(text, 64)[-1] == 1
