@@ -106,10 +106,11 @@ def _print_rows(rows: list[dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("picture", "question", "answer", "", box=None, pad_edge=False)
-    table.add_column("sure", justify="right")
-    table.add_column("encode ms", justify="right")
-    table.add_column("answer ms", justify="right")
+    table = Table(box=None, pad_edge=False)
+    for title in ("picture", "question", "answer", ""):
+        table.add_column(title, no_wrap=True)
+    for title in ("sure", "encode ms", "answer ms"):
+        table.add_column(title, justify="right", no_wrap=True)
     last = ""
     for row in rows:
         encode = row["timings"]["encode_image_ms"]
@@ -123,4 +124,6 @@ def _print_rows(rows: list[dict[str, Any]]) -> None:
             f"{row['timings']['generate_ms']:.2f}",
         )
         last = row["image"]
-    Console(soft_wrap=True).print(table)
+    console = Console()
+    # A file or a pipe has no width: let the table have what it needs.
+    Console(width=None if console.is_terminal else 132).print(table)

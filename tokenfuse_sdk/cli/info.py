@@ -39,16 +39,10 @@ def info(
     if as_json:
         click.echo(json.dumps(facts | ({"card": text} if card else {}), indent=2))
         return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(show_header=False, box=None)
     memory = facts.pop("memory")
-    for name, value in facts.items():
-        shown = f"{value:,}" if name == "num_parameters" else str(value)
-        table.add_row(name, shown)
-    for name, value in memory.items():
-        table.add_row(name, f"{value:,}")
-    Console(soft_wrap=True).print(table)
+    width = max(map(len, facts))
+    for name, value in (facts | memory).items():
+        shown = f"{value:,}" if name == "num_parameters" or name in memory else str(value)
+        click.echo(f"{name:<{width}}  {shown}")
     if card:
         click.echo(f"\n{text}")
