@@ -1,0 +1,177 @@
+"""The command line, as a shell sees it: output, exit codes, nothing overwritten unasked."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tokenfuse_sdk.cli.main import main
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path):
+    """(exit code, standard output, standard error) of a command line, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["tokenfuse", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        captured = capsys.readouterr()
+        return int(stopped.value.code or 0), captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def picture(tmp_path):
+    path = tmp_path / "picture.png"
+    pixels = np.random.default_rng(0).integers(0, 256, (48, 48, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def test_demo(run, tmp_path):
+    code, out, err = run("demo")
+    assert code == 0
+    assert "scene1.png" in out
+    assert "of 24 right" in out
+    assert "wrote tokenfuse-demo.png" in err
+    with Image.open(tmp_path / "tokenfuse-demo.png") as sheet:
+        assert min(sheet.size) > 500
+    before = (tmp_path / "tokenfuse-demo.png").stat().st_mtime_ns
+    code, _, err = run("demo")
+    assert code == 0
+    assert "was kept" in err
+    assert (tmp_path / "tokenfuse-demo.png").stat().st_mtime_ns == before
+    code, _, err = run("demo", "-o", "tokenfuse-demo.png")
+    assert (code, "--overwrite" in err) == (1, True)
+    code, out, _ = run("demo", "-o", "tokenfuse-demo.png", "--overwrite", "--json")
+    assert code == 0
+    rows = json.loads(out)["answers"]
+    assert len(rows) == 24
+    assert {"question", "text", "truth", "confidence", "timings"} <= set(rows[0])
+
+
+def test_answer(run, picture, bundle):
+    code, out, _ = run("answer", picture, "is there a star?", "-m", bundle)
+    assert code == 0
+    assert out.count("\n") == 1
+    code, out, _ = run(
+        "answer", picture, "is there a star?", "how many?", "--caption", "-m", bundle
+    )
+    assert [line.split("\t")[0] for line in out.splitlines()] == [
+        "is there a star?",
+        "how many?",
+        "caption:",
+    ]
+    code, out, err = run("answer", picture, "is there a zebra?", "-m", bundle)
+    assert "does not know: zebra" in err
+
+
+def test_answer_in_json_with_candidates(run, picture, bundle):
+    code, out, _ = run(
+        "answer",
+        picture,
+        "is there a star?",
+        "--candidate",
+        "yes",
+        "--candidate",
+        "no",
+        "--json",
+        "-m",
+        bundle,
+        "--token-budget",
+        4,
+        "--num-threads",
+        1,
+    )
+    assert code == 0
+    (row,) = json.loads(out)["answers"]
+    assert row["token_budget"] == 4
+    assert [s["text"] for s in row["scores"]] == ["yes", "no"]
+    assert sum(s["probability"] for s in row["scores"]) == pytest.approx(1.0)
+
+
+def test_tokens_are_kept_and_asked(run, picture, bundle):
+    common = ("-m", bundle)
+    code, out, _ = run("answer", picture, "--save-tokens", "t.safetensors", *common)
+    assert (code, out) == (0, "")
+    _, direct, _ = run("answer", picture, "is there a star?", *common)
+    code, out, _ = run("answer", "t.safetensors", "is there a star?", *common)
+    assert (code, out) == (0, direct)
+    code, _, err = run("answer", picture, "--save-tokens", "t.safetensors", *common)
+    assert (code, "overwrite" in err) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "word"),
+    [
+        (("answer", "none.png", "is there a star?"), 1, "none.png"),
+        (("answer", "{picture}", ""), 1, "empty"),
+        (("answer", "{picture}"), 2, "--caption"),
+        (("answer", "{picture}", "--caption", "--candidate", "yes"), 2, "needs a question"),
+        (("answer", "{picture}", "is there?", "-m", "none"), 1, "no bundle"),
+        (("answer", "{picture}", "is there?", "--device", "cuda"), 1, "CUDA"),
+        (("answer", "{picture}", "is there?", "--token-budget", "5"), 1, "not one of"),
+        (("answer", "{picture}", "is there?", "--num-threads", "0"), 2, "num-threads"),
+        (("frobnicate",), 2, "frobnicate"),
+        (("answer", "--nonsense"), 2, "--nonsense"),
+    ],
+)
+def test_mistakes_end_with_one_line_and_a_stable_code(run, picture, arguments, code, word):
+    arguments = [str(a).replace("{picture}", str(picture)) for a in arguments]
+    got, out, err = run(*arguments)
+    assert got == code
+    assert out == ""
+    assert word in err
+    assert "Traceback" not in err
+
+
+def test_info(run, bundle):
+    code, out, _ = run("info", "-m", bundle)
+    assert code == 0
+    assert "random-small" in out
+    code, out, _ = run("info", "-m", bundle, "--json", "--card")
+    facts = json.loads(out)
+    assert facts["token_budgets"] == [2, 4, 8]
+    assert facts["memory"]["weights_bytes"] > 0
+    assert "# random-small" in facts["card"]
+
+
+def test_doctor(run):
+    code, out, _ = run("doctor", "--json")
+    assert code == 0
+    checks = json.loads(out)
+    assert checks["CPU engine"]["ok"]
+    assert checks["model scenes-nano"]["ok"]
+    code, out, _ = run("doctor")
+    assert "golden outputs within" in out
+
+
+def test_doctor_reports_what_is_broken(run, monkeypatch):
+    monkeypatch.setenv("TOKENFUSE_FORCE_ISA", "sse9")
+    code, out, _ = run("doctor")
+    assert code == 1
+    assert "TOKENFUSE_FORCE_ISA=sse9 is not known" in out
+
+
+def test_help_and_version_load_nothing_heavy():
+    script = (
+        "import sys; sys.argv = ['tokenfuse', '--help']\n"
+        "from tokenfuse_sdk.cli.main import main\n"
+        "try: main()\n"
+        "except SystemExit as stopped: assert not stopped.code\n"
+        "heavy = {'torch', 'tokenizers', 'PIL', 'tokenfuse_sdk._native'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    for verb in ("demo", "answer", "info", "doctor", "flops"):
+        assert verb in done.stdout

@@ -1,0 +1,76 @@
+"""The examples run as a reader would run them."""
+
+from __future__ import annotations
+
+import csv
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+import tokenfuse_sdk as tf
+
+EXAMPLES = pathlib.Path(__file__).resolve().parents[2] / "examples"
+
+
+def run(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(EXAMPLES / name), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+
+
+def test_embed():
+    done = run("embed.py")
+    assert done.returncode == 0, done.stderr
+    first, second, third = done.stdout.splitlines()
+    assert "sure" in first
+    assert second == "I do not know the word 'zebra'."
+    assert third.startswith("Sorry: ")
+
+
+def test_ask_many():
+    done = run("ask_many.py")
+    assert done.returncode == 0, done.stderr
+    assert "16 tokens, 8192 bytes" in done.stdout
+    assert "with  4 tokens" in done.stdout
+    assert "bytes on disk" in done.stdout
+
+
+def test_folder_to_csv(tmp_path):
+    folder, output = tmp_path / "pictures", tmp_path / "answers.csv"
+    folder.mkdir()
+    for path in tf.example_images()[:2]:
+        shutil.copy(path, folder)
+    (folder / "broken.png").write_bytes(b"x")
+    (folder / "notes.txt").write_text("not a picture")
+    questions = ["is there a star?", "how many things are there?"]
+    done = run("folder_to_csv.py", folder, output, *questions)
+    assert done.returncode == 0, done.stderr
+    assert "broken.png" in done.stderr
+    with output.open(newline="") as file:
+        rows = list(csv.reader(file))
+    assert rows[0] == ["picture", *questions]
+    assert [row[0] for row in rows[1:]] == ["broken.png", "scene1.png", "scene2.png"]
+    assert rows[1][1:] == ["", ""]
+    assert all(row[1] in ("yes", "no") for row in rows[2:])
+    again = run("folder_to_csv.py", folder, output, *questions)
+    assert again.returncode != 0
+
+
+def test_every_example_is_listed_and_tested():
+    names = sorted(path.name for path in EXAMPLES.glob("*.py"))
+    listed = (EXAMPLES / "README.md").read_text(encoding="utf-8")
+    assert all(name in listed for name in names)
+    assert names == ["ask_many.py", "embed.py", "folder_to_csv.py"]
+
+
+def test_the_readme_code_runs(tmp_path):
+    readme = (EXAMPLES.parent / "README.md").read_text(encoding="utf-8")
+    code = readme.split("```python\n", 1)[1].split("```", 1)[0]
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    if len(code.splitlines()) > 14:
+        pytest.fail("the README promises ten lines")
