@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from tokenfuse_sdk.config import ModelConfig
 
+from tokenfuse_sdk.config import ModelConfig
 from tokenfuse_training.data.batches import normalise
 from tokenfuse_training.data.store import SceneStore
 from tokenfuse_training.model import JointModel

@@ -9,9 +9,9 @@ import platform
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
 from tokenfuse_sdk.bundle import write_bundle
 from tokenfuse_sdk.preprocess import PreprocessConfig
-
 from tokenfuse_training.accuracy import Accuracy
 from tokenfuse_training.card import CardFacts, model_card
 from tokenfuse_training.data.scenes.vocabulary import build_tokenizer

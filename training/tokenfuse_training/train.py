@@ -15,10 +15,10 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from tokenfuse_sdk.config import ModelConfig
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tokenfuse_sdk.config import ModelConfig
 from tokenfuse_training.checkpoint import load_checkpoint, save_checkpoint
 from tokenfuse_training.data.batches import Batch, TextBatch, draw_batch
 from tokenfuse_training.data.scenes.labels import NUM_COLOR_LABELS, NUM_KIND_LABELS
@@ -141,6 +141,10 @@ class Trainer:
                 loss, parts["description_acc"] = self._text_loss(f_BND, batch.descriptions, budget)
                 parts["description_loss"] = loss
                 total = total + stage.description_weight * loss
+            if batch.stones is not None:
+                loss, parts["stone_acc"] = self._text_loss(f_BND, batch.stones, budget)
+                parts["stone_loss"] = loss
+                total = total + loss
         return total, parts
 
     def train_step(self) -> dict[str, float]:

@@ -32,11 +32,11 @@ def evaluate(
 
     The pictures go through the same `Model` that an application uses.
     """
-    import tokenfuse_sdk
     from rich.console import Console
     from rich.progress import Progress
     from rich.table import Table
 
+    import tokenfuse_sdk
     from tokenfuse_training.ask import ask_scenes
 
     console = Console(stderr=True)

@@ -44,7 +44,6 @@ def train(
     """
     # Imported here: `tokenfuse --help` must not load torch.
     from tokenfuse_sdk.errors import ConfigError, OutputExistsError
-
     from tokenfuse_training.recipes import RECIPES
     from tokenfuse_training.run import RunOptions, train_recipe
 

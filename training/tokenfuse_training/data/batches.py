@@ -40,6 +40,7 @@ class Batch:
     patch_kind_BS: Tensor
     questions: TextBatch | None
     descriptions: TextBatch | None
+    stones: TextBatch | None
 
 
 def normalise(image_u8_BHW3: np.ndarray) -> Tensor:
@@ -83,4 +84,5 @@ def draw_batch(store: SceneStore, stage: Stage, *, seed: int, step: int) -> Batc
             store.questions, scenes_B, stage.questions, rng, stage.family_weights
         ),
         descriptions=_draw_texts(store.descriptions, scenes_B, stage.descriptions, rng),
+        stones=_draw_texts(store.stones, scenes_B, stage.stones, rng),
     )

@@ -24,16 +24,19 @@ from tokenfuse_training.data.scenes.questions import FAMILIES, ask_questions
 from tokenfuse_training.data.scenes.render import render
 from tokenfuse_training.data.scenes.rng import Rng, stream_key
 from tokenfuse_training.data.scenes.sampling import sample_scene
+from tokenfuse_training.data.scenes.stones import FORMS, ask_stones
 from tokenfuse_training.data.scenes.vocabulary import EOS_ID, build_tokenizer
 
 __all__ = ["DESCRIPTION_TASKS", "SceneStore", "StoreSpec", "TextTable", "open_store"]
 
 # Raised when the generator changes what it makes: part of the cache's name.
-_VERSION = 2
+_VERSION = 3
 _CHUNK = 250
 # Longest texts of the generator, with `</s>`: a caption of five objects is 14 tokens.
 _QUESTION_LENGTHS = (18, 2)
 _DESCRIPTION_LENGTHS = (20, 16)
+_STONE_LENGTHS = (18, 3)
+_STONES_PER_SCENE = 6
 # Two captions, one of each other task.
 DESCRIPTION_TASKS = ("caption", "caption", "complete", "match", "entail")
 
@@ -94,6 +97,7 @@ class SceneStore:
     patch_kind: np.ndarray
     questions: TextTable
     descriptions: TextTable
+    stones: TextTable
 
     @property
     def num_scenes(self) -> int:
@@ -107,8 +111,8 @@ def _ids(tokenizer: Tokenizer, text: str, length: int) -> list[int]:
     return ids + [0] * (length - len(ids))
 
 
-def _scene_texts(spec: StoreSpec, index: int) -> tuple[list, list]:
-    """(prompt, answer, family index) of the scene's questions and descriptions."""
+def _scene_texts(spec: StoreSpec, index: int) -> tuple[list, list, list]:
+    """(prompt, answer, family index) of the scene's questions, descriptions and stones."""
     scene = sample_scene(spec.split, index, seed=spec.seed)
     rng = Rng(stream_key(spec.seed, spec.split, index, "questions"))
     asked = ask_questions(scene, rng, num_questions=spec.num_questions)
@@ -122,7 +126,10 @@ def _scene_texts(spec: StoreSpec, index: int) -> tuple[list, list]:
         if example is None:
             raise AssertionError("every scene has a caption")
         descriptions.append((example.prompt, example.target, TASKS.index(example.task)))
-    return questions, descriptions
+    rng = Rng(stream_key(spec.seed, spec.split, index, "stones"))
+    asked = ask_stones(scene, rng, num_questions=_STONES_PER_SCENE)
+    stones = [(f"answer: {q.text}", q.answer, FORMS.index(q.family)) for q in asked]
+    return questions, descriptions, stones
 
 
 def _table(rows: list[list[tuple[str, str, int]]], lengths: tuple[int, int]) -> list[np.ndarray]:
@@ -143,24 +150,29 @@ _NAMES = (
     "description_text",
     "description_answer",
     "description_family",
+    "stone_text",
+    "stone_answer",
+    "stone_family",
 )
 
 
 def _chunk(spec: StoreSpec, start: int) -> list[np.ndarray]:
     indices = range(start, min(start + _CHUNK, spec.num_scenes))
-    images, colors, kinds, questions, descriptions = [], [], [], [], []
+    images, colors, kinds, questions, descriptions, stones = [], [], [], [], [], []
     for index in indices:
         scene = sample_scene(spec.split, index, seed=spec.seed)
         images.append(render(scene, spec.image_size))
         labels = patch_labels(scene, spec.grid_size)
         colors.append(labels.color_GG.reshape(-1).astype(np.uint8))
         kinds.append(labels.kind_GG.reshape(-1).astype(np.uint8))
-        asked, told = _scene_texts(spec, index)
+        asked, told, stepped = _scene_texts(spec, index)
         questions.append(asked)
         descriptions.append(told)
+        stones.append(stepped)
     parts = [np.stack(images), np.stack(colors), np.stack(kinds)]
     parts += _table(questions, _QUESTION_LENGTHS)
-    return parts + _table(descriptions, _DESCRIPTION_LENGTHS)
+    parts += _table(descriptions, _DESCRIPTION_LENGTHS)
+    return parts + _table(stones, _STONE_LENGTHS)
 
 
 def _load(spec: StoreSpec, folder: pathlib.Path) -> SceneStore:
@@ -172,7 +184,7 @@ def _load(spec: StoreSpec, folder: pathlib.Path) -> SceneStore:
             family=parts[f"{kind}_family"],
             families=families,
         )
-        for kind, families in (("question", FAMILIES), ("description", TASKS))
+        for kind, families in (("question", FAMILIES), ("description", TASKS), ("stone", FORMS))
     }
     return SceneStore(
         spec=spec,
@@ -181,6 +193,7 @@ def _load(spec: StoreSpec, folder: pathlib.Path) -> SceneStore:
         patch_kind=parts["patch_kind"],
         questions=tables["question"],
         descriptions=tables["description"],
+        stones=tables["stone"],
     )
 
 

@@ -7,9 +7,9 @@ interface of `JointAdaptiveFusion`; their `encode_image` passes the tokens on.
 from __future__ import annotations
 
 import torch
-from tokenfuse_sdk.config import FusionConfig
 from torch import Tensor, nn
 
+from tokenfuse_sdk.config import FusionConfig
 from tokenfuse_training.model.fusion import JointAdaptiveFusion, self_layers
 from tokenfuse_training.model.layers import MLP, CrossAttention, SelfLayer
 

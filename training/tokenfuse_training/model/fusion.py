@@ -11,9 +11,9 @@ with a key mask or None.
 from __future__ import annotations
 
 import torch
-from tokenfuse_sdk.config import FusionConfig
 from torch import Tensor, nn
 
+from tokenfuse_sdk.config import FusionConfig
 from tokenfuse_training.model.layers import MLP, CrossAttention, SelfLayer
 from tokenfuse_training.model.resample import make_resampler
 

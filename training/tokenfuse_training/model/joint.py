@@ -7,10 +7,10 @@ tokens, N latents, A answer tokens, C / T / D image, text and fusion widths.
 from __future__ import annotations
 
 import torch
-from tokenfuse_sdk.config import ModelConfig
-from tokenfuse_sdk.errors import TokenBudgetError
 from torch import Tensor, nn
 
+from tokenfuse_sdk.config import ModelConfig
+from tokenfuse_sdk.errors import TokenBudgetError
 from tokenfuse_training.model.baselines import make_fusion
 from tokenfuse_training.model.layers import init_linear
 from tokenfuse_training.model.t5 import AnswerDecoder, T5Attention, TextEncoder

@@ -6,9 +6,9 @@ Shapes: B batch, S tokens, N latents, D width.
 from __future__ import annotations
 
 import torch
-from tokenfuse_sdk.config import FusionConfig
 from torch import Tensor, nn
 
+from tokenfuse_sdk.config import FusionConfig
 from tokenfuse_training.model.attend import widen
 from tokenfuse_training.model.layers import CrossAttention, activate
 

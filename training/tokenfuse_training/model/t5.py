@@ -11,10 +11,10 @@ from __future__ import annotations
 import math
 
 import torch
-from tokenfuse_sdk.config import DecoderConfig, TextConfig
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tokenfuse_sdk.config import DecoderConfig, TextConfig
 from tokenfuse_training.model.attend import attend, key_bias, widen
 
 __all__ = ["AnswerDecoder", "RMSNorm", "TextEncoder", "relative_buckets"]

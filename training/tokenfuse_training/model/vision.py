@@ -8,9 +8,9 @@ from __future__ import annotations
 import itertools
 
 import torch
-from tokenfuse_sdk.config import VisionConfig
 from torch import Tensor, nn
 
+from tokenfuse_sdk.config import VisionConfig
 from tokenfuse_training.model.layers import SelfLayer, activate
 
 __all__ = ["VisionEncoder", "sincos_positions"]

@@ -14,7 +14,8 @@ class Stage:
     """A run of steps with one mixture of losses.
 
     Per step: `images` pictures, each with `questions` short questions and
-    `descriptions` long texts (captions, completions, matches, entailments).
+    `descriptions` long texts (captions, completions, matches, entailments) and `stones`
+    (stepping stones, which no test asks).
     `dense_weight` scales the per-patch colour and kind losses. `family_weights`
     makes a question family that much more likely to be drawn; the others have 1.
     """
@@ -26,6 +27,7 @@ class Stage:
     descriptions: int
     dense_weight: float
     description_weight: float = 1.0
+    stones: int = 0
     family_weights: tuple[tuple[str, float], ...] = ()
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 
 from tokenfuse_sdk.config import named_config
-
 from tokenfuse_training.data.scenes.vocabulary import words
 from tokenfuse_training.recipes.recipe import Recipe, Stage
 
@@ -56,7 +55,7 @@ SCENES_NANO = Recipe(
         ),
         Stage(
             name="relate",
-            steps=6991,
+            steps=2735,
             images=64,
             questions=6,
             descriptions=1,
@@ -69,10 +68,27 @@ SCENES_NANO = Recipe(
                 ("shape", 0.25),
             ),
         ),
+        # More of the same did not help them: what they are made of does.
+        Stage(
+            name="stones",
+            steps=4656,
+            images=64,
+            questions=6,
+            descriptions=1,
+            stones=4,
+            dense_weight=0.2,
+            description_weight=0.5,
+            family_weights=(
+                ("comparison", 3.0),
+                ("spatial", 3.0),
+                ("two_hop", 1.5),
+                ("shape", 0.25),
+            ),
+        ),
     ),
     learning_rate=1e-3,
     warmup_steps=200,
-    decay_fraction=0.25,
+    decay_fraction=0.2,
     weight_decay=0.05,
     max_grad_norm=1.0,
     budget_weights=(0.2, 0.25, 0.55),

@@ -13,7 +13,7 @@ from typing import TypeVar
 import numpy as np
 
 SPLITS = ("train", "val", "test")
-STREAMS = ("scene", "questions", "noise", "texts", "digit_split")
+STREAMS = ("scene", "questions", "noise", "texts", "digit_split", "stones")
 
 _T = TypeVar("_T")
 _BLOCK = 64
