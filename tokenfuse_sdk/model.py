@@ -252,7 +252,7 @@ class Model:
 
         Args:
             images: one for all questions, or one for each.
-            questions: at least as many as one.
+            questions: a list of texts; none give an empty list.
             token_budget, max_tokens: as for `answer`.
 
         Raises:
