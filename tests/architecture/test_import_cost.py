@@ -20,7 +20,8 @@ def test_help_loads_no_torch():
     code = (
         "import sys\n"
         "from tokenfuse_sdk.cli.main import main\n"
-        "try:\n    main(['--help'])\n"
+        "sys.argv = ['tokenfuse', '--help']\n"
+        "try:\n    main()\n"
         "except SystemExit as stop:\n    assert not stop.code, stop.code\n"
         "assert 'torch' not in sys.modules\n"
     )

@@ -13,10 +13,22 @@ __all__ = ["CardFacts", "model_card"]
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class CardFacts:
-    """What the card tells; `blind` is name to accuracy of baselines that miss a modality."""
+    """What the card tells.
+
+    Args:
+        recipe: what was trained.
+        seconds: time spent, in this run.
+        first_step: where this run began; above 0, it went on from an earlier bundle.
+        hardware: where.
+        torch_version: with what.
+        num_parameters: of the model.
+        accuracies: per budget, on the test split.
+        blind: name to accuracy of baselines that miss a modality.
+    """
 
     recipe: Recipe
     seconds: float
+    first_step: int
     hardware: str
     torch_version: str
     num_parameters: int
@@ -36,20 +48,34 @@ def _accuracy_table(accuracies: Sequence[Accuracy]) -> str:
 
 
 def _stage_table(recipe: Recipe) -> str:
-    lines = ["| stage | steps | pictures | questions each | texts each |", "|---|---|---|---|---|"]
+    lines = [
+        "| stage | steps | pictures | questions each | long texts each | stones each |",
+        "|---|---|---|---|---|---|",
+    ]
     lines += [
-        f"| {s.name} | {s.steps:,} | {s.images} | {s.questions} | {s.descriptions} |"
+        f"| {s.name} | {s.steps:,} | {s.images} | {s.questions} | {s.descriptions} | {s.stones} |"
         for s in recipe.stages
     ]
     return "\n".join(lines)
 
 
+def _earlier_run(recipe: Recipe, first_step: int) -> str:
+    if not first_step:
+        return ""
+    stage = recipe.stage_at(first_step).name
+    return f"""
+The stages before `{stage}` ({first_step:,} steps) come from an earlier run on two CPU cores, whose
+time is not in these minutes: this one began with its weights and a fresh optimiser.
+"""
+
+
 def model_card(facts: CardFacts) -> str:
     """Markdown with front matter."""
     recipe, fusion = facts.recipe, facts.recipe.model.fusion
+    earlier = _earlier_run(recipe, facts.first_step)
     blind = "\n".join(f"| {name} | {100 * value:.1f} |" for name, value in facts.blind)
     blind_section = (
-        f"\n## Baselines that miss a modality\n\n| baseline | accuracy, % |\n|---|---|\n{blind}\n"
+        f"\n## Blind baselines\n\n| baseline | accuracy, % |\n|---|---|\n{blind}\n"
         if facts.blind
         else ""
     )
@@ -85,7 +111,7 @@ with handwritten digits that no training scene shows.
 Recipe `{recipe.name}`, seed {recipe.seed}, {recipe.num_scenes:,} scenes with
 {recipe.num_questions} questions each, {facts.seconds / 60:.0f} minutes
 on {facts.hardware} (torch {facts.torch_version}). The weights are a moving average.
-
+{earlier}
 {_stage_table(recipe)}
 
 Each step uses one token budget, drawn with weights {", ".join(map(str, recipe.budget_weights))}.
@@ -94,6 +120,7 @@ The digits are those of scikit-learn's `load_digits` (UCI, 1,797 images), split 
 ## Limits
 
 Five colours (red, green, blue, yellow, purple), four shapes (circle, square, triangle, star) and
-single digits, one to five objects that do not touch, on a plain dark or light ground. "Left of"
-and the like are about centres that differ by an eighth of the picture or more.
+single digits, one to five objects that do not touch, on a ground of one colour with little noise
+or slope. "Left of" and the like are about centres that differ by an eighth of the picture or more.
+A confidence is the model's own belief and was not calibrated.
 """

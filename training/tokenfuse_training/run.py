@@ -10,13 +10,22 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from tokenfuse_sdk.bundle import write_bundle
+from tokenfuse_sdk.bundle import read_bundle, write_bundle
+from tokenfuse_sdk.errors import ConfigError
 from tokenfuse_sdk.preprocess import PreprocessConfig
+from tokenfuse_sdk.shipped import find_bundle
 from tokenfuse_training.accuracy import Accuracy
 from tokenfuse_training.card import CardFacts, model_card
+from tokenfuse_training.data.scenes.guessing import guess_accuracy
+from tokenfuse_training.data.scenes.questions import Question
 from tokenfuse_training.data.scenes.vocabulary import build_tokenizer
 from tokenfuse_training.data.store import SceneStore, StoreSpec, open_store
 from tokenfuse_training.evaluate import evaluate_questions
+from tokenfuse_training.missing_modality import (
+    blind_recipe,
+    without_pictures,
+    without_questions,
+)
 from tokenfuse_training.publish import golden_tensors, half_precision_weights, model_from_weights
 from tokenfuse_training.recipes.recipe import Recipe
 from tokenfuse_training.train import Trainer, TrainerOptions
@@ -26,6 +35,7 @@ __all__ = ["RunOptions", "train_recipe"]
 # A scene of the test split gives 14 to 15 distinct questions.
 _QUESTIONS_PER_SCENE = 12
 _NUM_GOLDEN = 4
+_SCENES_OF_GUESSES = 4_000
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +44,8 @@ class RunOptions:
 
     output: pathlib.Path
     work: pathlib.Path
+    start_from: str | None = None
+    start_stage: str = ""
     max_minutes: float | None = None
     steps_scale: float = 1.0
     num_scenes: int | None = None
@@ -42,6 +54,7 @@ class RunOptions:
     compile: bool = False
     bf16: bool = True
     overwrite: bool = False
+    blind: bool = False
 
 
 def _scaled(recipe: Recipe, options: RunOptions) -> Recipe:
@@ -82,8 +95,26 @@ def _store(recipe: Recipe, split: str, num_scenes: int, options: RunOptions) -> 
         )
 
 
+def _weights_of(name: str, recipe: Recipe) -> dict[str, torch.Tensor]:
+    """float32 weights of a bundle that has the recipe's shape.
+
+    Raises:
+        ConfigError: the bundle's config is not the recipe's.
+    """
+    bundle = read_bundle(find_bundle(name))
+    if bundle.config != recipe.model:
+        raise ConfigError(
+            f"{name} has not the shape of the recipe {recipe.name}; start from a bundle of that "
+            "recipe, or without --start-from"
+        )
+    return {key: torch.from_numpy(array.astype("float32")) for key, array in bundle.weights.items()}
+
+
 def _train(recipe: Recipe, options: RunOptions) -> Trainer | None:
     """The trained trainer, or None when the time was up first."""
+    start_weights = None
+    if options.start_from is not None:
+        start_weights = _weights_of(options.start_from, recipe)
     store = _store(recipe, "train", recipe.num_scenes, options)
     trainer = Trainer(
         recipe,
@@ -94,6 +125,8 @@ def _train(recipe: Recipe, options: RunOptions) -> Trainer | None:
             device=options.device,
             bf16=options.bf16,
             compile=options.compile,
+            start_weights=start_weights,
+            start_stage=options.start_stage,
             max_minutes=float("inf") if options.max_minutes is None else options.max_minutes,
         ),
     )
@@ -102,17 +135,69 @@ def _train(recipe: Recipe, options: RunOptions) -> Trainer | None:
 
         def show(values: dict[str, float]) -> None:
             stage = recipe.stage_at(int(values["step"]) - 1).name
-            accuracy = values.get("question_acc", values.get("description_acc"))
-            shown = "" if accuracy is None else f", {100 * accuracy:.1f}% right"
-            text = f"{stage}: loss {values['loss']:.3f}{shown}"
+            text = f"{stage}: loss {values['loss']:.3f}"
             progress.update(task, completed=int(values["step"]), description=text)
 
         return trainer if trainer.run(show) else None
 
 
-def _accuracies(recipe: Recipe, trainer: Trainer, options: RunOptions) -> list[Accuracy]:
+def _test_store(recipe: Recipe, options: RunOptions) -> SceneStore:
     count = -(-options.num_test_questions // _QUESTIONS_PER_SCENE)
-    store = _store(recipe, "test", count, options)
+    return _store(recipe, "test", count, options)
+
+
+def _asked(store: SceneStore, num_scenes: int) -> list[Question]:
+    """Questions as the guessers want them; ids in place of words."""
+    table = store.questions
+    return [
+        Question(
+            family=table.families[table.family[scene, k]],
+            text=table.text[scene, k].tobytes().hex(),
+            answer=table.answer[scene, k].tobytes().hex(),
+        )
+        for scene in range(min(num_scenes, store.num_scenes))
+        for k in range(table.text.shape[1])
+    ]
+
+
+def _blind(
+    recipe: Recipe, train: SceneStore, test: SceneStore, options: RunOptions
+) -> list[tuple[str, float]]:
+    """Name and accuracy of what does without the picture or without the question."""
+    guessed = guess_accuracy(_asked(train, _SCENES_OF_GUESSES), _asked(test, _SCENES_OF_GUESSES))
+    rows = [
+        (
+            "question only: the most frequent answer to the same text",
+            guessed["question_only"]["all"],
+        ),
+        ("image only: the most frequent answer of all", guessed["image_only"]["all"]),
+    ]
+    if not options.blind:
+        return rows
+    blind = blind_recipe(recipe, options.steps_scale)
+    for name, without in (("question", without_pictures), ("image", without_questions)):
+        trainer = Trainer(
+            blind,
+            recipe.model,
+            without(train),
+            TrainerOptions(
+                directory=options.work / f"{name}-only",
+                device=options.device,
+                bf16=options.bf16,
+                compile=options.compile,
+            ),
+        )
+        trainer.run(lambda values: None)
+        accuracy = evaluate_questions(
+            trainer.ema, without(test), num_questions=options.num_test_questions
+        )
+        rows.append((f"{name} only: the same model, {trainer.step:,} steps", accuracy.overall))
+    return rows
+
+
+def _accuracies(
+    recipe: Recipe, trainer: Trainer, store: SceneStore, options: RunOptions
+) -> list[Accuracy]:
     weights = half_precision_weights(trainer.ema)
     model = model_from_weights(recipe.model, weights)
     return [
@@ -131,13 +216,16 @@ def train_recipe(recipe: Recipe, options: RunOptions) -> bool:
         return False
     weights = half_precision_weights(trainer.ema)
     reference = model_from_weights(recipe.model, weights)
+    test = _test_store(recipe, options)
     facts = CardFacts(
         recipe=recipe,
         seconds=trainer.seconds,
+        first_step=trainer.first_step,
         hardware=f"{platform.machine()}, {torch.get_num_threads()} threads, {options.device}",
         torch_version=torch.__version__,
         num_parameters=sum(array.size for array in weights.values()),
-        accuracies=_accuracies(recipe, trainer, options),
+        accuracies=_accuracies(recipe, trainer, test, options),
+        blind=_blind(recipe, trainer.store, test, options),
     )
     write_bundle(
         options.output,
@@ -146,7 +234,7 @@ def train_recipe(recipe: Recipe, options: RunOptions) -> bool:
         tokenizer_json=build_tokenizer().to_str(),
         weights=weights,
         card=model_card(facts),
-        golden=golden_tensors(reference, trainer.store, count=_NUM_GOLDEN),
+        golden=golden_tensors(reference, test, count=_NUM_GOLDEN),
         overwrite=options.overwrite,
     )
     return True

@@ -16,7 +16,7 @@ from tokenfuse_training.data.scenes import (
     sample_scene,
     scene_questions,
 )
-from tokenfuse_training.data.scenes.blind import guess_accuracy
+from tokenfuse_training.data.scenes.guessing import guess_accuracy
 
 NUM_SCENES = 2000
 PER_SCENE = 8

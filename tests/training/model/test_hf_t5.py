@@ -156,7 +156,7 @@ def test_decoder_and_head(num_answer, masked, randomise, check_parity):
 @pytest.mark.parametrize("bidirectional", [True, False])
 @pytest.mark.parametrize("num_buckets, max_distance", [(32, 128), (64, 512), (8, 20), (4, 3)])
 def test_relative_buckets(bidirectional, num_buckets, max_distance):
-    keys, queries = torch.arange(700), torch.arange(300)
+    keys, queries = torch.arange(700), torch.arange(700)
     theirs = t5.T5Attention._relative_position_bucket(
         keys[None] - queries[:, None],
         bidirectional=bidirectional,
@@ -164,7 +164,7 @@ def test_relative_buckets(bidirectional, num_buckets, max_distance):
         max_distance=max_distance,
     )
     ours = relative_buckets(
-        300,
+        700,
         700,
         bidirectional=bidirectional,
         num_buckets=num_buckets,

@@ -17,6 +17,8 @@ __all__ = ["train"]
     type=click.Path(path_type=pathlib.Path),
     help="Checkpoints, log and drawn scenes; a later run with it goes on. [OUTPUT.work]",
 )
+@click.option("--start-from", metavar="BUNDLE", help="Begin with the weights of a trained model.")
+@click.option("--start-stage", metavar="NAME", help="The stage to begin with then.")
 @click.option("--max-minutes", type=click.FloatRange(min=0), help="Stop then, with a checkpoint.")
 @click.option("--steps-scale", type=click.FloatRange(min=0, min_open=True), default=1.0)
 @click.option("--num-scenes", type=click.IntRange(min=1), help="Fewer scenes, for a trial.")
@@ -24,11 +26,14 @@ __all__ = ["train"]
 @click.option("--device", default="cpu", show_default=True)
 @click.option("--compile/--no-compile", default=False, help="Compile the layers.")
 @click.option("--bf16/--no-bf16", default=True, help="Matrix products in bfloat16.")
+@click.option("--blind", is_flag=True, help="Train the two baselines that miss a modality too.")
 @click.option("--overwrite", is_flag=True, help="Replace OUTPUT if it is there.")
 def train(
     recipe: str,
     output: pathlib.Path,
     work: pathlib.Path | None,
+    start_from: str | None,
+    start_stage: str | None,
     max_minutes: float | None,
     steps_scale: float,
     num_scenes: int | None,
@@ -36,6 +41,7 @@ def train(
     device: str,
     compile: bool,
     bf16: bool,
+    blind: bool,
     overwrite: bool,
 ) -> None:
     """Train RECIPE and write the bundle OUTPUT, evaluated on the test split.
@@ -51,9 +57,16 @@ def train(
         raise ConfigError(f"recipe={recipe!r}: choose one of {', '.join(sorted(RECIPES))}")
     if output.exists() and not overwrite:
         raise OutputExistsError(f"{output} exists already; pass --overwrite or another --output")
+    stages = [stage.name for stage in RECIPES[recipe].stages]
+    if (start_from is None) != (start_stage is None):
+        raise ConfigError("--start-from and --start-stage go together; pass both or neither")
+    if start_stage is not None and start_stage not in stages:
+        raise ConfigError(f"--start-stage={start_stage!r}: choose one of {', '.join(stages)}")
     options = RunOptions(
         output=output,
         work=work or output.with_name(output.name + ".work"),
+        start_from=start_from,
+        start_stage=start_stage or stages[0],
         max_minutes=max_minutes,
         steps_scale=steps_scale,
         num_scenes=num_scenes,
@@ -61,6 +74,7 @@ def train(
         device=device,
         compile=compile,
         bf16=bf16,
+        blind=blind,
         overwrite=overwrite,
     )
     done = train_recipe(RECIPES[recipe], options)

@@ -19,9 +19,14 @@ __all__ = ["Batch", "TextBatch", "draw_batch", "normalise"]
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class TextBatch:
-    """Texts with their answers; `image_index_Q` says of which picture of the batch."""
+    """Texts with their answers; `image_index_Q` says of which picture of the batch.
+
+    `family_Q` indexes `families`: what kind of text each one is.
+    """
 
     image_index_Q: Tensor
+    family_Q: Tensor
+    families: tuple[str, ...]
     text_QL: Tensor
     answer_QA: Tensor
 
@@ -33,8 +38,9 @@ class TextBatch:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """Pictures, their patch labels, and texts of each length class."""
+    """Pictures (`scene_B` are their rows in the store), patch labels, and texts of each kind."""
 
+    scene_B: np.ndarray
     image_BHW3: Tensor
     patch_color_BS: Tensor
     patch_kind_BS: Tensor
@@ -67,6 +73,8 @@ def _draw_texts(
     chosen_Q = chosen_BQ.reshape(-1)
     return TextBatch(
         image_index_Q=torch.arange(num_scenes).repeat_interleave(count),
+        family_Q=torch.from_numpy(table.family[scene_Q, chosen_Q].astype(np.int64)),
+        families=table.families,
         text_QL=torch.from_numpy(table.text[scene_Q, chosen_Q].astype(np.int64)),
         answer_QA=torch.from_numpy(table.answer[scene_Q, chosen_Q].astype(np.int64)),
     )
@@ -77,6 +85,7 @@ def draw_batch(store: SceneStore, stage: Stage, *, seed: int, step: int) -> Batc
     rng = np.random.Generator(np.random.Philox(key=[seed, step]))
     scenes_B = rng.choice(store.num_scenes, size=stage.images, replace=False)
     return Batch(
+        scene_B=scenes_B,
         image_BHW3=normalise(store.images_u8[scenes_B]),
         patch_color_BS=torch.from_numpy(store.patch_color[scenes_B].astype(np.int64)),
         patch_kind_BS=torch.from_numpy(store.patch_kind[scenes_B].astype(np.int64)),

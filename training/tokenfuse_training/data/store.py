@@ -30,13 +30,13 @@ from tokenfuse_training.data.scenes.vocabulary import EOS_ID, build_tokenizer
 __all__ = ["DESCRIPTION_TASKS", "SceneStore", "StoreSpec", "TextTable", "open_store"]
 
 # Raised when the generator changes what it makes: part of the cache's name.
-_VERSION = 3
+_VERSION = 4
 _CHUNK = 250
 # Longest texts of the generator, with `</s>`: a caption of five objects is 14 tokens.
 _QUESTION_LENGTHS = (18, 2)
 _DESCRIPTION_LENGTHS = (20, 16)
 _STONE_LENGTHS = (18, 3)
-_STONES_PER_SCENE = 6
+_STONES_PER_SCENE = 8
 # Two captions, one of each other task.
 DESCRIPTION_TASKS = ("caption", "caption", "complete", "match", "entail")
 

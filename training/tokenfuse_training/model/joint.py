@@ -80,9 +80,18 @@ class JointModel(nn.Module):
         self, f_QND: Tensor, text_QL: Tensor, token_budget: int | None = None
     ) -> tuple[Tensor, Tensor | None]:
         """Image tokens and question ids (pad 0) to the fused tokens the decoder reads."""
+        return self.fuse_encoded(f_QND, self.encode_text(text_QL), text_QL, token_budget)
+
+    def encode_text(self, text_QL: Tensor) -> Tensor:
+        """Question ids (pad 0) to `text_QLT`, the text encoder's output."""
+        return self.text(self.embedding(text_QL), text_QL != self.config.pad_id)
+
+    def fuse_encoded(
+        self, f_QND: Tensor, encoded_QLT: Tensor, text_QL: Tensor, token_budget: int | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """`fuse` with the text encoded already."""
         num_latents = self.check_budget(token_budget)
         mask_QL = text_QL != self.config.pad_id
-        encoded_QLT = self.text(self.embedding(text_QL), mask_QL)
         fused, mask = self.fusion(f_QND, self.text_projection(encoded_QLT), mask_QL, num_latents)
         return self.fused_projection(fused), mask
 

@@ -68,22 +68,68 @@ SCENES_NANO = Recipe(
                 ("shape", 0.25),
             ),
         ),
-        # More of the same did not help them: what they are made of does.
+        # More of the same did not help them: what they are made of does. The picture's tokens
+        # hold all that is asked, so only what comes behind them learns, at the smallest budget
+        # most of the time: three times the questions in the same time.
         Stage(
             name="stones",
-            steps=4656,
+            steps=1_480,
+            images=128,
+            questions=3,
+            descriptions=0,
+            stones=3,
+            dense_weight=0.0,
+            family_weights=(
+                ("comparison", 4.0),
+                ("spatial", 4.0),
+                ("two_hop", 1.5),
+                ("shape", 0.5),
+            ),
+            frozen_image=True,
+            budget_weights=(0.6, 0.2, 0.2),
+        ),
+        # Which way one object lies from another needs where each is, and the merged tokens
+        # did not tell: so the image side learns again, and is asked for it.
+        Stage(
+            name="spots",
+            steps=700,
+            images=96,
+            questions=2,
+            descriptions=0,
+            stones=4,
+            dense_weight=0.1,
+            family_weights=(
+                ("comparison", 2.0),
+                ("spatial", 4.0),
+                ("shape", 0.5),
+            ),
+            budget_weights=(0.35, 0.25, 0.4),
+        ),
+        Stage(
+            name="order",
+            steps=900,
+            images=128,
+            questions=3,
+            descriptions=0,
+            stones=3,
+            dense_weight=0.0,
+            word_order_weight=0.3,
+            family_weights=(("comparison", 2.0), ("spatial", 4.0), ("shape", 0.5)),
+            frozen_image=True,
+            budget_weights=(0.5, 0.2, 0.3),
+        ),
+        # All of it together, at every budget.
+        Stage(
+            name="whole",
+            steps=2_000,
             images=64,
             questions=6,
             descriptions=1,
-            stones=4,
+            stones=2,
             dense_weight=0.2,
+            word_order_weight=0.2,
             description_weight=0.5,
-            family_weights=(
-                ("comparison", 3.0),
-                ("spatial", 3.0),
-                ("two_hop", 1.5),
-                ("shape", 0.25),
-            ),
+            family_weights=(("comparison", 2.0), ("spatial", 2.0), ("shape", 0.5)),
         ),
     ),
     learning_rate=1e-3,

@@ -4,6 +4,7 @@
 star?` multiplies two positions with a direction: neither alone tells the answer, so there is
 little to learn from at first. Asked apart, they are easy:
 
+- `what is the 9 to the picture?`: `2 5`, column and row on a grid of 8 by 8;
 - `what is the 9 to the star?`: `left above` (an axis that is too close is left out);
 - `how many stars and circles are there?`: `2 1`;
 - `what color are the 9 and the star?`: `red blue`.
@@ -18,9 +19,10 @@ from .vocabulary import COLORS, SHAPES
 
 __all__ = ["FORMS", "ask_stones"]
 
-FORMS = ("place", "counts", "colors")
-# The place multiplies two positions: the hardest, so most often.
-_WEIGHTS = (50, 25, 25)
+FORMS = ("place", "counts", "colors", "spot")
+# Positions are the hardest, so they come most often.
+_WEIGHTS = (35, 15, 15, 35)
+_GRID_SIZE = 8
 _ATTEMPTS = 10
 _SIDES = (
     tuple(Description(kind=kind) for kind in SHAPES),
@@ -40,6 +42,16 @@ def _place(scene: Scene, rng: Rng) -> Question | None:
         return None
     text = f"what is the {words[0]} to the {words[1]}?"
     return Question(family="place", text=text, answer=" ".join(said))
+
+
+def _spot(scene: Scene, rng: Rng) -> Question | None:
+    item = rng.choice(scene.objects)
+    phrases = unique_descriptions(scene, item, with_color=True, with_kind=True)
+    if not phrases:
+        return None
+    text = f"what is the {rng.choice(phrases).words(rng)} to the picture?"
+    column, row = (int(center * _GRID_SIZE) for center in (item.x, item.y))
+    return Question(family="spot", text=text, answer=f"{column} {row}")
 
 
 def _colors(scene: Scene, rng: Rng) -> Question | None:
@@ -76,7 +88,7 @@ def _pair(scene: Scene, rng: Rng, *, with_color: bool):
     return items, [rng.choice(options).words(rng) for options in phrases]
 
 
-_ASK = {"place": _place, "counts": _counts, "colors": _colors}
+_ASK = {"place": _place, "counts": _counts, "colors": _colors, "spot": _spot}
 
 
 def ask_stones(scene: Scene, rng: Rng, *, num_questions: int) -> list[Question]:

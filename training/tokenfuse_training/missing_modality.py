@@ -38,12 +38,12 @@ def without_questions(store: SceneStore) -> SceneStore:
     return dataclasses.replace(store, questions=table)
 
 
-def blind_recipe(recipe: Recipe) -> Recipe:
+def blind_recipe(recipe: Recipe, steps_scale: float = 1.0) -> Recipe:
     """Questions alone, for `BLIND_STEPS` steps."""
     last = recipe.stages[-1]
     stage = Stage(
         name="blind",
-        steps=BLIND_STEPS,
+        steps=max(1, round(BLIND_STEPS * steps_scale)),
         images=last.images,
         questions=last.questions,
         descriptions=0,
