@@ -107,7 +107,7 @@ SCENES_NANO = Recipe(
         ),
         Stage(
             name="order",
-            steps=900,
+            steps=2_400,
             images=128,
             questions=3,
             descriptions=0,
