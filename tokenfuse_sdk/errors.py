@@ -42,7 +42,7 @@ class TokenfuseError(Exception):
 
 
 class ConfigError(TokenfuseError, ValueError):
-    """A model or preprocessor config has a wrong, missing or unknown value."""
+    """A config, an option or an environment variable has a wrong, missing or unknown value."""
 
 
 class OpError(TokenfuseError, ValueError):

@@ -27,6 +27,11 @@ _VERSION = "1"
 _MAX_FILE_BYTES = (128 << 20) + (1 << 20)
 
 
+def _open_at_once(path: str, flags: int) -> int:
+    """An opener for `open`: a named pipe in place of the file must not block us."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ImageTokens:
     """The merged tokens of one picture: ask as many questions of them as you like.
@@ -92,7 +97,7 @@ class ImageTokens:
             FileNotFoundError: it is not there.
         """
         source = pathlib.Path(path)
-        with source.open("rb") as file:
+        with open(source, "rb", opener=_open_at_once) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode) or status.st_size > _MAX_FILE_BYTES:
                 raise TokensError(

@@ -60,7 +60,8 @@ def load(
     Raises:
         BundleError: the bundle is missing, damaged or hostile; its kinds say which.
         DeviceError: the device is not there; says why.
-        PrecisionError, TokenBudgetError, ConfigError: a value that is not offered.
+        PrecisionError, TokenBudgetError, ConfigError: a value that is not offered, in the
+            environment variable TOKENFUSE_FORCE_ISA too.
         UnsupportedModelError: the device's engine has no such model.
     """
     placement = place(device, precision, num_threads)
@@ -173,10 +174,20 @@ class Model:
             ImageError: not a picture, of a kind that is refused, or too large.
             TokenBudgetError: not one of the model's budgets.
         """
+        return self._encode_timed(image, token_budget)[0]
+
+    def _encode_timed(
+        self, image: ImageSource, token_budget: int | None
+    ) -> tuple[ImageTokens, float, float]:
+        """Image tokens, and the milliseconds of preprocessing and of encoding."""
         runtime = self._open_runtime()
         budget = self._checked_budget(token_budget, self._token_budget)
-        f_ND = runtime.encode_image(self._prepared(image), budget)
-        return self._tokens_of(f_ND)
+        began = time.perf_counter()
+        prepared = self._prepared(image)
+        ready = time.perf_counter()
+        f_ND = runtime.encode_image(prepared, budget)
+        done = time.perf_counter()
+        return self._tokens_of(f_ND), _ms(ready - began), _ms(done - ready)
 
     def token_map(self, image: ImageSource, *, token_budget: int | None = None) -> TokenMap:
         """Which patch of a picture fed which of its N tokens.
@@ -346,12 +357,19 @@ class Model:
     def _image(
         self, image: ImageSource | ImageTokens, token_budget: int | None
     ) -> tuple[NDArray[np.float32], float, float]:
-        """Image tokens at the budget, and the seconds of preprocessing and encoding."""
+        """Image tokens at the budget, and the milliseconds of preprocessing and encoding."""
         if isinstance(image, ImageTokens):
             if image.weights_sha256 != self._digest:
                 raise TokensError(
                     f"these image tokens were made by {image.model_name!r} with other weights "
                     f"than those of {self._config.name!r}; encode the picture again"
+                )
+            fusion = self._config.fusion
+            if image.num_tokens not in fusion.token_budgets or image.f_ND.shape[1] != fusion.width:
+                raise TokensError(
+                    f"these image tokens are {image.num_tokens} of width {image.f_ND.shape[1]}; "
+                    f"{self._config.name!r} makes one of {list(fusion.token_budgets)}, of width "
+                    f"{fusion.width}; encode the picture again"
                 )
             budget = self._checked_budget(token_budget, min(image.num_tokens, self._token_budget))
             if budget > image.num_tokens:
@@ -360,12 +378,8 @@ class Model:
                     "encode the picture with the larger budget"
                 )
             return image.f_ND[:budget], 0.0, 0.0
-        budget = self._checked_budget(token_budget, self._token_budget)
-        began = time.perf_counter()
-        prepared = self._prepared(image)
-        ready = time.perf_counter()
-        f_ND = self._open_runtime().encode_image(prepared, budget)
-        return f_ND, ready - began, time.perf_counter() - ready
+        tokens, preprocess_ms, encode_ms = self._encode_timed(image, token_budget)
+        return tokens.f_ND, preprocess_ms, encode_ms
 
     def _write(
         self,
@@ -392,7 +406,7 @@ class Model:
         if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= most:
             raise ConfigError(f"max_tokens={max_tokens!r}: need an integer from 1 to {most}")
         text_ids = self._text_ids(prefix, text)
-        f_ND, preprocess_s, encode_s = self._image(image, token_budget)
+        f_ND, preprocess_ms, encode_ms = self._image(image, token_budget)
         ready = time.perf_counter()
         ids, log_probs = runtime.generate(f_ND, text_ids, limit)
         done = time.perf_counter()
@@ -405,8 +419,8 @@ class Model:
             complete=bool(ids[-1] == self._config.eos_id),
             unknown_words=self._tokenizer.unknown_words(text),
             timings=Timings(
-                preprocess_ms=_ms(preprocess_s),
-                encode_image_ms=_ms(encode_s),
+                preprocess_ms=preprocess_ms,
+                encode_image_ms=encode_ms,
                 generate_ms=_ms(done - ready),
                 total_ms=_ms(time.perf_counter() - began),
             ),

@@ -33,7 +33,12 @@ Isa isa_or_throw(const std::string& name) {
                                       : "instruction set '" + name + "'";
   text += choice == IsaChoice::kUnknownName ? " is not known" : " is not available on this machine";
   text += "; choose one of";
-  for (const std::string& one : available_isas()) text += " " + one;
+  const char* comma = " ";
+  for (const std::string& one : available_isas()) {
+    text += comma + one;
+    comma = ", ";
+  }
+  if (from_environment) text += ", or unset it";
   throw std::invalid_argument(text);
 }
 

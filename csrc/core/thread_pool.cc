@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "core/fork.h"
+
 #if defined(__linux__)
 #include <sched.h>
 #endif
@@ -56,76 +58,110 @@ int default_num_threads() noexcept {
   return std::max(count, 1);
 }
 
-ThreadPool::ThreadPool(int num_threads) {
-  workers_.reserve(static_cast<std::size_t>(std::max(num_threads - 1, 0)));
-  for (int i = 1; i < num_threads; ++i) workers_.emplace_back([this, i] { work(i); });
+ThreadPool::Workers::Workers(int count) {
+  threads.reserve(static_cast<std::size_t>(count));
+  try {
+    for (int i = 1; i <= count; ++i) threads.emplace_back([this, i] { work(i); });
+  } catch (...) {
+    // The workers before the refused one are running: left unjoined, they end the process.
+    stop();
+    throw;
+  }
 }
 
-ThreadPool::~ThreadPool() {
+ThreadPool::Workers::~Workers() { stop(); }
+
+void ThreadPool::Workers::stop() noexcept {
   {
-    std::lock_guard<std::mutex> lock(mutex_);
-    stop_.store(true);
-    generation_.fetch_add(1);
+    std::lock_guard<std::mutex> lock(mutex);
+    stopped.store(true);
+    generation.fetch_add(1);
   }
-  wake_.notify_all();
-  for (std::thread& worker : workers_) worker.join();
+  wake.notify_all();
+  for (std::thread& thread : threads) thread.join();
 }
 
-void ThreadPool::take_tasks(int thread) noexcept {
+void ThreadPool::Workers::take_tasks(int thread) noexcept {
   for (;;) {
-    const std::int64_t task = next_task_.fetch_add(1, std::memory_order_relaxed);
-    if (task >= num_tasks_) return;
-    function_(context_, task, thread);
+    const std::int64_t task = next_task.fetch_add(1, std::memory_order_relaxed);
+    if (task >= num_tasks) return;
+    function(context, task, thread);
   }
+}
+
+void ThreadPool::Workers::work(int thread) {
+  std::uint64_t seen = 0;
+  for (;;) {
+    int spins = 0;
+    while (generation.load(std::memory_order_acquire) == seen && spins < kSpins) {
+      pause();
+      ++spins;
+    }
+    if (generation.load() == seen) {
+      std::unique_lock<std::mutex> lock(mutex);
+      num_sleeping.fetch_add(1);
+      wake.wait(lock, [&] { return generation.load() != seen; });
+      num_sleeping.fetch_sub(1);
+    }
+    seen = generation.load(std::memory_order_acquire);
+    if (stopped.load()) return;
+    take_tasks(thread);
+    num_busy.fetch_sub(1, std::memory_order_release);
+  }
+}
+
+ThreadPool::ThreadPool(int num_threads)
+    : num_threads_(std::max(num_threads, 1)), process_(this_process()) {
+  if (num_threads_ > 1) workers_ = std::make_unique<Workers>(num_threads_ - 1);
+}
+
+ThreadPool::~ThreadPool() { leave_behind(); }
+
+// In a forked process: forgets the workers, which are not there, and says so. Their memory is
+// given up: to destroy it would be to join them.
+bool ThreadPool::leave_behind() noexcept {
+  if (workers_ == nullptr || process_ == this_process()) return false;
+  static_cast<void>(workers_.release());
+  return true;
 }
 
 void ThreadPool::run(std::int64_t num_tasks, Function function, void* context) noexcept {
   if (num_tasks <= 0) return;
-  if (workers_.empty() || num_tasks == 1) {
+  if (num_tasks > 1 && leave_behind()) {
+    process_ = this_process();
+    try {
+      workers_ = std::make_unique<Workers>(num_threads_ - 1);
+    } catch (...) {
+      // The system grants no more threads: the caller does all tasks, with the same results.
+    }
+  }
+  if (workers_ == nullptr || num_tasks == 1) {
     for (std::int64_t task = 0; task < num_tasks; ++task) function(context, task, 0);
     return;
   }
-  function_ = function;
-  context_ = context;
-  num_tasks_ = num_tasks;
-  next_task_.store(0, std::memory_order_relaxed);
-  num_busy_.store(static_cast<int>(workers_.size()), std::memory_order_relaxed);
+  Workers& w = *workers_;
+  w.function = function;
+  w.context = context;
+  w.num_tasks = num_tasks;
+  w.next_task.store(0, std::memory_order_relaxed);
+  w.num_busy.store(num_threads_ - 1, std::memory_order_relaxed);
   // Sequentially consistent with the sleeper's counter: either it sees the new
   // generation, or we see it asleep.
-  generation_.fetch_add(1);
-  if (num_sleeping_.load() > 0) {
-    { std::lock_guard<std::mutex> lock(mutex_); }
-    wake_.notify_all();
+  w.generation.fetch_add(1);
+  if (w.num_sleeping.load() > 0) {
+    {
+      std::lock_guard<std::mutex> lock(w.mutex);
+    }
+    w.wake.notify_all();
   }
-  take_tasks(0);
+  w.take_tasks(0);
   // On a loaded machine a worker may not be on a core: let it have ours.
-  for (int spins = 0; num_busy_.load(std::memory_order_acquire) > 0; ++spins) {
+  for (int spins = 0; w.num_busy.load(std::memory_order_acquire) > 0; ++spins) {
     if (spins < kSpins) {
       pause();
     } else {
       std::this_thread::yield();
     }
-  }
-}
-
-void ThreadPool::work(int thread) {
-  std::uint64_t seen = 0;
-  for (;;) {
-    int spins = 0;
-    while (generation_.load(std::memory_order_acquire) == seen && spins < kSpins) {
-      pause();
-      ++spins;
-    }
-    if (generation_.load() == seen) {
-      std::unique_lock<std::mutex> lock(mutex_);
-      num_sleeping_.fetch_add(1);
-      wake_.wait(lock, [&] { return generation_.load() != seen; });
-      num_sleeping_.fetch_sub(1);
-    }
-    seen = generation_.load(std::memory_order_acquire);
-    if (stop_.load()) return;
-    take_tasks(thread);
-    num_busy_.fetch_sub(1, std::memory_order_release);
   }
 }
 

@@ -3,13 +3,19 @@
 // The caller takes part. Workers spin briefly between loops, since the next one
 // of a model comes within microseconds, and then sleep, so that an idle process
 // costs nothing.
+//
+// Threads do not live on in a forked process, and a lock that one of them held stays locked
+// there. So the first loop in such a process leaves all of the old workers behind, locks
+// included, and starts new ones.
 #pragma once
 
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
+#include <memory>
 #include <mutex>
 #include <thread>
+#include <type_traits>
 #include <vector>
 
 namespace tokenfuse {
@@ -28,7 +34,7 @@ class ThreadPool {
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
 
-  int num_threads() const noexcept { return static_cast<int>(workers_.size()) + 1; }
+  int num_threads() const noexcept { return num_threads_; }
 
   // Calls function(context, task, thread) once for each task in [0, num_tasks);
   // `thread` is below num_threads(). Returns when all are done. One caller at a time.
@@ -46,20 +52,35 @@ class ThreadPool {
   }
 
  private:
-  void work(int thread);
-  void take_tasks(int thread) noexcept;
+  // The threads, and all that they share with the caller.
+  struct Workers {
+    explicit Workers(int count);
+    ~Workers();
+    Workers(const Workers&) = delete;
+    Workers& operator=(const Workers&) = delete;
 
-  std::vector<std::thread> workers_;
-  std::atomic<std::uint64_t> generation_{0};
-  std::atomic<std::int64_t> next_task_{0};
-  std::atomic<int> num_busy_{0};
-  std::int64_t num_tasks_ = 0;
-  Function function_ = nullptr;
-  void* context_ = nullptr;
-  std::mutex mutex_;
-  std::condition_variable wake_;
-  std::atomic<int> num_sleeping_{0};
-  std::atomic<bool> stop_{false};
+    void work(int thread);
+    void take_tasks(int thread) noexcept;
+    void stop() noexcept;
+
+    std::vector<std::thread> threads;
+    std::atomic<std::uint64_t> generation{0};
+    std::atomic<std::int64_t> next_task{0};
+    std::atomic<int> num_busy{0};
+    std::int64_t num_tasks = 0;
+    Function function = nullptr;
+    void* context = nullptr;
+    std::mutex mutex;
+    std::condition_variable wake;
+    std::atomic<int> num_sleeping{0};
+    std::atomic<bool> stopped{false};
+  };
+
+  bool leave_behind() noexcept;
+
+  int num_threads_;
+  long process_;
+  std::unique_ptr<Workers> workers_;
 };
 
 }  // namespace tokenfuse

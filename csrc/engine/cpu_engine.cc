@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <mutex>
 #include <new>
 #include <stdexcept>
 #include <string>
@@ -126,7 +127,7 @@ void CpuEngine::check_answer(Ids ids) const {
 
 void CpuEngine::encode_image(const float* image, std::int64_t num_latents, float* f,
                              float* map) noexcept {
-  const std::lock_guard<std::mutex> lock(mutex_);
+  const std::lock_guard<ForkSafeMutex> lock(mutex_);
   const View x = image_encoder_.run(compute_, space_, image);
   image_resampler_.run(compute_, x, config_.vision.num_tokens(), num_latents,
                        {f, config_.fusion.width}, map);
@@ -143,7 +144,7 @@ void CpuEngine::begin_answer(const float* f, std::int64_t num_latents, Ids text)
 std::int64_t CpuEngine::generate(const float* f, std::int64_t num_latents, Ids text,
                                  std::int64_t max_tokens, std::int32_t* ids,
                                  float* log_probs) noexcept {
-  const std::lock_guard<std::mutex> lock(mutex_);
+  const std::lock_guard<ForkSafeMutex> lock(mutex_);
   begin_answer(f, num_latents, text);
   const std::int64_t vocab = config_.text.vocab_size;
   std::int32_t id = ModelConfig::kStartId;
@@ -167,7 +168,7 @@ View CpuEngine::teacher_forced(Ids answer) noexcept {
 
 void CpuEngine::score(const float* f, std::int64_t num_latents, Ids text,
                       const std::vector<Ids>& candidates, float* log_probs) noexcept {
-  const std::lock_guard<std::mutex> lock(mutex_);
+  const std::lock_guard<ForkSafeMutex> lock(mutex_);
   begin_answer(f, num_latents, text);
   for (std::size_t i = 0; i < candidates.size(); ++i) {
     const View logits = teacher_forced(candidates[i]);
@@ -181,7 +182,7 @@ void CpuEngine::score(const float* f, std::int64_t num_latents, Ids text,
 
 void CpuEngine::logits(const float* f, std::int64_t num_latents, Ids text, Ids answer,
                        float* logits) noexcept {
-  const std::lock_guard<std::mutex> lock(mutex_);
+  const std::lock_guard<ForkSafeMutex> lock(mutex_);
   begin_answer(f, num_latents, text);
   const View rows = teacher_forced(answer);
   std::copy(rows.data, rows.row(answer.count), logits);

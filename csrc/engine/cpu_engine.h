@@ -1,13 +1,15 @@
 // The whole model on a CPU: picture in, answer ids out, on packed weights and one arena.
 //
-// Calls may come from many threads: they take turns. No call allocates memory.
+// Calls may come from many threads, and from a process that was forked after the engine was
+// made: they take turns within their process. No call allocates memory, but for the first in a
+// forked process, which starts threads.
 #pragma once
 
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <vector>
 
+#include "core/fork.h"
 #include "engine/compute.h"
 #include "engine/config.h"
 #include "engine/decoder.h"
@@ -74,7 +76,7 @@ class CpuEngine {
   Workspace space_;
   std::unique_ptr<Arena> weights_, workspace_;
   std::vector<std::int32_t> fed_;
-  std::mutex mutex_;
+  ForkSafeMutex mutex_;
 };
 
 }  // namespace tokenfuse

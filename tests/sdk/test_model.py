@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 import threading
 
 import numpy as np
@@ -13,7 +14,7 @@ from PIL import Image
 from safetensors.numpy import load_file, save_file
 
 import tokenfuse_sdk as tf
-from tokenfuse_sdk import errors
+from tokenfuse_sdk import _native, errors
 
 
 @pytest.fixture
@@ -143,6 +144,43 @@ def test_damaged_and_foreign_tokens_are_refused(model, image, tmp_path):
         model.answer(foreign, "is there a star?")
 
 
+@pytest.mark.parametrize("shape", [(3, 32), (1, 32), (9, 32), (100, 32), (8, 31), (8, 33), (2, 1)])
+def test_tokens_of_a_shape_that_the_model_does_not_make(model, image, shape):
+    odd = dataclasses.replace(model.encode_image(image), f_ND=np.zeros(shape, np.float32))
+    match = rf"are {shape[0]} of width {shape[1]}; .* one of \[2, 4, 8\], of width 32"
+    for call in (
+        lambda: model.answer(odd, "is there a star?"),
+        lambda: model.answer(odd, "is there a star?", token_budget=2),
+        lambda: model.answer_many(odd, ["is there a star?"]),
+        lambda: model.caption(odd),
+        lambda: model.score(odd, "is there a star?", ["yes"]),
+    ):
+        with pytest.raises(errors.TokensError, match=match):
+            call()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_in_place_of_a_file_does_not_block(model, tmp_path):
+    pipe = tmp_path / "pipe.safetensors"
+    os.mkfifo(pipe)
+    # Both would wait for a writer, who never comes, on a thread that nobody waits for.
+    found: list[type[BaseException]] = []
+
+    def read(call) -> None:
+        try:
+            call(pipe)
+        except Exception as error:
+            found.append(type(error))
+
+    for call in (tf.ImageTokens.load, model.encode_image):
+        thread = threading.Thread(target=read, args=(call,), daemon=True)
+        thread.start()
+        thread.join(30)
+    assert found == [errors.TokensError, errors.ImageError]
+    with pytest.raises(OSError):
+        tf.ImageTokens.load(tmp_path)
+
+
 def test_many_questions_of_one_picture_encode_it_once(model, image, monkeypatch):
     calls = []
     runtime = model._runtime
@@ -247,6 +285,29 @@ def test_a_device_that_is_not_there_says_why(bundle):
     for num_threads in (0, -3, 1.5, 10**9):
         with pytest.raises(errors.ConfigError, match="num_threads"):
             tf.load(bundle, num_threads=num_threads)
+
+
+@pytest.mark.parametrize("value", ["sse9", "AVX2", "avx512 ", "scalar,avx2"])
+def test_an_unknown_instruction_set_in_the_environment(bundle, monkeypatch, value):
+    monkeypatch.setenv("TOKENFUSE_FORCE_ISA", value)
+    with pytest.raises(errors.ConfigError, match="TOKENFUSE_FORCE_ISA") as caught:
+        tf.load(bundle)
+    text = str(caught.value)
+    assert f"TOKENFUSE_FORCE_ISA={value} is not known" in text
+    assert f"choose one of {', '.join(_native.available_isas())}, or unset it" in text
+    assert "cannot run" not in text
+
+
+def test_an_instruction_set_that_is_not_here(bundle, monkeypatch):
+    absent = {"scalar", "avx2", "avx512"} - set(_native.available_isas())
+    for name in absent:
+        monkeypatch.setenv("TOKENFUSE_FORCE_ISA", name)
+        with pytest.raises(errors.ConfigError, match=f"={name} is not available on this machine"):
+            tf.load(bundle)
+    for name in _native.available_isas():
+        monkeypatch.setenv("TOKENFUSE_FORCE_ISA", name)
+        with tf.load(bundle) as model:
+            assert model.info.isa == name
 
 
 def test_what_was_chosen_can_be_read(bundle):

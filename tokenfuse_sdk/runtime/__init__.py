@@ -87,6 +87,7 @@ def open_runtime(
 
     Raises:
         DeviceError: the compiled module does not load.
+        ConfigError: TOKENFUSE_FORCE_ISA has a value that this machine does not allow.
         UnsupportedModelError: the engine has no such model.
     """
     assert placement.device == "cpu", placement

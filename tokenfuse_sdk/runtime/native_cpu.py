@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tokenfuse_sdk.config import ModelConfig
-from tokenfuse_sdk.errors import DeviceError, UnsupportedModelError
+from tokenfuse_sdk.errors import ConfigError, DeviceError, UnsupportedModelError
 from tokenfuse_sdk.runtime.protocol import Capabilities, FloatArray, IdArray
 
 __all__ = ["PRECISIONS", "NativeCpuRuntime", "load_native", "unavailable_reason"]
@@ -54,6 +54,7 @@ class NativeCpuRuntime:
 
     Raises:
         DeviceError: the compiled module does not load.
+        ConfigError: TOKENFUSE_FORCE_ISA has a value that this machine does not allow.
         UnsupportedModelError: the engine has no such model.
     """
 
@@ -66,8 +67,12 @@ class NativeCpuRuntime:
     ) -> None:
         native = load_native()
         try:
+            isa = native.chosen_isa()
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
+        try:
             self._engine = native.CpuEngine(
-                config.to_dict(), dict(weights), num_threads=num_threads or 0
+                config.to_dict(), dict(weights), num_threads=num_threads or 0, isa=isa
             )
         except ValueError as error:
             raise UnsupportedModelError(
