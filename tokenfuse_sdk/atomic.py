@@ -1,11 +1,18 @@
-"""Write files and folders so that a reader sees the old state or the new, never half of one."""
+"""Write files and folders so that a reader never sees half of one.
+
+A reader finds the old state or the new. One case is weaker: where the system cannot exchange
+two paths (Linux can, on most file systems), a folder that replaces another is not there for a
+moment between two renames.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import pathlib
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 
@@ -48,9 +55,9 @@ def write_file(path: str | os.PathLike[str], data: bytes) -> None:
 def atomic_folder(target: pathlib.Path, *, overwrite: bool) -> Iterator[pathlib.Path]:
     """Yield a temporary folder that becomes `target` when the block ends without error.
 
-    With `overwrite` an existing target is moved away first and removed last; when
-    anything fails it is put back. The caller has checked that the target may be
-    replaced.
+    With `overwrite` an existing target changes places with the new folder in one step, and
+    is then removed. Where the system cannot do that, it is moved away first, and put back
+    when the second rename fails. The caller has checked that the target may be replaced.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = pathlib.Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
@@ -63,13 +70,35 @@ def atomic_folder(target: pathlib.Path, *, overwrite: bool) -> Iterator[pathlib.
         temporary.chmod(0o755)
         sync_folder(temporary)
         if overwrite and target.exists():
-            _swap(temporary, target)
+            if _exchange(temporary, target):
+                shutil.rmtree(temporary, ignore_errors=True)
+            else:
+                _swap(temporary, target)
         else:
             temporary.rename(target)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     sync_folder(target.parent)
+
+
+def _exchange(first: pathlib.Path, second: pathlib.Path) -> bool:
+    """Exchange two paths in one step; False where the system or the file system cannot."""
+    if not sys.platform.startswith("linux"):
+        return False
+    import ctypes
+
+    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if renameat2 is None:
+        return False
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    if renameat2(here, os.fsencode(first), here, os.fsencode(second), exchange) == 0:
+        return True
+    code = ctypes.get_errno()
+    # An old kernel, a sandbox, or a file system without it.
+    if code in (errno.ENOSYS, errno.EPERM, errno.EINVAL, errno.ENOTSUP):
+        return False
+    raise OSError(code, os.strerror(code), str(second))
 
 
 def _swap(temporary: pathlib.Path, target: pathlib.Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import pathlib
 import struct
@@ -15,6 +16,7 @@ from safetensors.numpy import load, save
 
 from tokenfuse_sdk import errors
 from tokenfuse_sdk.bundle import read_bundle
+from tokenfuse_sdk.weights import expected_tensors
 
 WEIGHTS = "model.safetensors"
 
@@ -267,6 +269,26 @@ def test_a_sparse_file_of_terabytes_is_not_read(bundle):
         read_bundle(bundle)
 
 
+@pytest.mark.parametrize("excess", [1, 1 << 30, None])
+def test_weights_larger_than_the_config_can_need(bundle, excess):
+    values = sum(math.prod(s) for s in expected_tensors(read_bundle(bundle).config).values())
+    most = 4 * values + (2 << 20) + 8
+    # None: all that the format allows, 8 GiB. The files are sparse; nobody has computed a hash.
+    size = 8 << 30 if excess is None else most + excess
+    os.truncate(bundle / WEIGHTS, size)
+    change_manifest(bundle, lambda m: m["files"][WEIGHTS].update(size=size))
+    tracemalloc.start()
+    with pytest.raises(errors.TensorMismatchError, match=f"at most {most}"):
+        read_bundle(bundle)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 16 << 20
+    os.truncate(bundle / WEIGHTS, most)
+    change_manifest(bundle, lambda m: m["files"][WEIGHTS].update(size=most))
+    with pytest.raises(errors.BundleHashError):
+        read_bundle(bundle)
+
+
 def test_a_size_over_its_cap(bundle):
     change_manifest(bundle, lambda m: m["files"]["config.json"].update(size=2 << 20))
     with pytest.raises(errors.BundleSizeError, match="at most"):
@@ -351,6 +373,13 @@ def test_manifest_entries_that_are_none(bundle, entry):
 
 
 # ---- versions and configs
+
+
+@pytest.mark.parametrize("name", ["scenes-nano", "random-small ", "\u200brandom-small"])
+def test_another_name_than_the_config(bundle, name):
+    change_manifest(bundle, lambda m: m.update(name=name))
+    with pytest.raises(errors.BundleFormatError, match=r"name .*config\.json 'random-small'"):
+        read_bundle(bundle)
 
 
 @pytest.mark.parametrize("version", [0, 2, "1", None, True, 1.5])

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import pathlib
 import stat
+import sys
+import threading
 
 import numpy as np
 import pytest
 
-from tokenfuse_sdk import errors
+from tokenfuse_sdk import atomic, errors
 from tokenfuse_sdk.bundle import FORMAT_VERSION, read_bundle, write_bundle
 
 
@@ -81,3 +84,68 @@ def test_what_is_no_bundle_is_never_overwritten(bundle_parts, tmp_path):
 
 def test_others_may_read_it(bundle):
     assert stat.S_IMODE(bundle.stat().st_mode) & 0o555 == 0o555
+
+
+def _times_gone(bundle, parts) -> int:
+    """How often the bundle was not there while it was replaced 20 times."""
+    gone = 0
+    stopped = threading.Event()
+
+    def watch() -> None:
+        nonlocal gone
+        while not stopped.is_set():
+            gone += not bundle.exists()
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        for index in range(20):
+            write_bundle(bundle, **{**parts, "card": f"card {index}"}, overwrite=True)
+    finally:
+        stopped.set()
+        watcher.join()
+    assert read_bundle(bundle).card == "card 19"
+    assert [path.name for path in bundle.parent.iterdir()] == [bundle.name]
+    return gone
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs Linux's renameat2")
+def test_a_replaced_bundle_is_there_at_every_moment(bundle_parts, bundle):
+    other = bundle.with_name("other")
+    other.mkdir()
+    if not atomic._exchange(bundle, other):
+        pytest.skip("needs a file system that exchanges paths")
+    assert list(bundle.iterdir()) == []
+    assert atomic._exchange(other, bundle)
+    other.rmdir()
+    assert _times_gone(bundle, bundle_parts) == 0
+
+
+def test_a_bundle_is_replaced_where_paths_cannot_be_exchanged(bundle_parts, bundle, monkeypatch):
+    monkeypatch.setattr(atomic, "_exchange", lambda first, second: False)
+    _times_gone(bundle, bundle_parts)
+
+
+def test_a_failed_second_rename_puts_the_old_one_back(bundle_parts, bundle, monkeypatch):
+    monkeypatch.setattr(atomic, "_exchange", lambda first, second: False)
+    rename = pathlib.Path.rename
+
+    def fail(self, target):
+        if pathlib.Path(target) == bundle and self.parent == bundle.parent:
+            raise OSError("no")
+        return rename(self, target)
+
+    monkeypatch.setattr(pathlib.Path, "rename", fail)
+    with pytest.raises(OSError, match="no"):
+        write_bundle(bundle, **bundle_parts, overwrite=True)
+    monkeypatch.undo()
+    assert read_bundle(bundle).card == bundle_parts["card"]
+    assert [path.name for path in bundle.parent.iterdir()] == [bundle.name]
+
+
+def test_an_exchange_that_fails_is_told(bundle, tmp_path):
+    if not sys.platform.startswith("linux"):
+        pytest.skip("needs Linux's renameat2")
+    with pytest.raises(FileNotFoundError):
+        if not atomic._exchange(bundle, tmp_path / "none"):
+            pytest.skip("needs a file system that exchanges paths")

@@ -22,6 +22,7 @@ from tokenfuse_sdk.bundle.manifest import (
     parse_manifest,
 )
 from tokenfuse_sdk.bundle.safetensors_file import (
+    MAX_HEADER_BYTES,
     TensorEntry,
     check_finite,
     parse_header,
@@ -196,6 +197,11 @@ def read_bundle(path: str | os.PathLike[str]) -> Bundle:
         return _read_file(folder / name, FILE_CAPS[name], manifest.files[name])
 
     config = _read_config(read("config.json"))
+    if manifest.name != config.name:
+        raise BundleFormatError(
+            f"{MANIFEST_NAME} has the name {manifest.name!r}, config.json {config.name!r}; export "
+            "the bundle again"
+        )
     preprocess = PreprocessConfig.from_dict(
         parse_object(read("preprocessor_config.json"), "preprocessor_config.json")
     )
@@ -211,6 +217,11 @@ def read_bundle(path: str | os.PathLike[str]) -> Bundle:
     if size < 2 * values:
         raise TensorMismatchError(
             f"model.safetensors has {size} bytes; config.json needs {2 * values} and more"
+        )
+    most = 4 * values + 8 + MAX_HEADER_BYTES
+    if size > most:
+        raise TensorMismatchError(
+            f"model.safetensors has {size} bytes; with this config.json it has at most {most}"
         )
     tokenizer = Tokenizer.from_json(read("tokenizer.json"), vocab_size=config.text.vocab_size)
     data = memoryview(read("model.safetensors"))

@@ -16,7 +16,14 @@ import numpy as np
 from tokenfuse_sdk.bundle.json_file import parse_object
 from tokenfuse_sdk.errors import BundleFormatError, TensorDataError, TensorHeaderError
 
-__all__ = ["TensorEntry", "check_finite", "parse_header", "read_safetensors", "tensor_array"]
+__all__ = [
+    "MAX_HEADER_BYTES",
+    "TensorEntry",
+    "check_finite",
+    "parse_header",
+    "read_safetensors",
+    "tensor_array",
+]
 
 # The base model has about 1,300 tensors, some 130 KB of header; the official library
 # stops at 100 MB, far more than a model of ours can need.

@@ -17,11 +17,26 @@ from tokenfuse_sdk.config import ModelConfig
 from tokenfuse_sdk.errors import BundleExistsError, BundleSizeError
 from tokenfuse_sdk.preprocess import PreprocessConfig
 
-__all__ = ["write_bundle"]
+__all__ = ["check_output", "write_bundle"]
 
 
 def _json(value: object) -> bytes:
     return (json.dumps(value, indent=2, allow_nan=False) + "\n").encode("utf-8")
+
+
+def check_output(path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+    """Check what `write_bundle` checks of its path: call it before long work.
+
+    Raises:
+        BundleExistsError: the path exists, and is no bundle or `overwrite` was not given.
+    """
+    target = pathlib.Path(path)
+    if not target.is_symlink() and not target.exists():
+        return
+    if not overwrite:
+        raise BundleExistsError(f"{target} exists; pass overwrite=True or another path")
+    if target.is_symlink() or not (target / MANIFEST_NAME).is_file():
+        raise BundleExistsError(f"{target} is not a bundle, so it is not overwritten")
 
 
 def write_bundle(
@@ -35,7 +50,7 @@ def write_bundle(
     golden: Mapping[str, np.ndarray],
     overwrite: bool = False,
 ) -> None:
-    """Write a bundle in one rename, after reading it back with every check.
+    """Write a bundle in one step, after reading it back with every check.
 
     Args:
         path: the folder to make.
@@ -52,11 +67,7 @@ def write_bundle(
         BundleError, ConfigError: what was given does not make a valid bundle; nothing is left.
     """
     target = pathlib.Path(path)
-    if target.is_symlink() or target.exists():
-        if not overwrite:
-            raise BundleExistsError(f"{target} exists; pass overwrite=True or another path")
-        if target.is_symlink() or not (target / MANIFEST_NAME).is_file():
-            raise BundleExistsError(f"{target} is not a bundle, so it is not overwritten")
+    check_output(target, overwrite=overwrite)
     contents = {
         "README.md": card.encode("utf-8"),
         "config.json": _json(config.to_dict()),

@@ -49,6 +49,7 @@ def train(
     Stop it at any time: the same command goes on from the last checkpoint.
     """
     # Imported here: `tokenfuse --help` must not load torch.
+    from tokenfuse_sdk.bundle import check_output
     from tokenfuse_sdk.errors import ConfigError, OutputExistsError
     from tokenfuse_training.recipes import RECIPES
     from tokenfuse_training.run import RunOptions, train_recipe
@@ -57,6 +58,7 @@ def train(
         raise ConfigError(f"recipe={recipe!r}: choose one of {', '.join(sorted(RECIPES))}")
     if output.exists() and not overwrite:
         raise OutputExistsError(f"{output} exists already; pass --overwrite or another --output")
+    check_output(output, overwrite=overwrite)
     stages = [stage.name for stage in RECIPES[recipe].stages]
     if (start_from is None) != (start_stage is None):
         raise ConfigError("--start-from and --start-stage go together; pass both or neither")
