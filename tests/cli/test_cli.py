@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
@@ -98,6 +99,23 @@ def test_answer_in_json_with_candidates(run, picture, bundle):
     assert sum(s["probability"] for s in row["scores"]) == pytest.approx(1.0)
 
 
+def test_times_in_json_are_those_of_the_work(run, picture, bundle):
+    common = ("is there a star?", "how many?", "--caption", "--json", "-m", bundle)
+    code, out, _ = run("answer", picture, *common, "--save-tokens", "t.safetensors")
+    assert code == 0
+    first, *others = (row["timings"] for row in json.loads(out)["answers"])
+    assert first["preprocess_ms"] > 0
+    assert first["encode_image_ms"] > 0
+    parts = first["preprocess_ms"] + first["encode_image_ms"] + first["generate_ms"]
+    assert parts <= first["total_ms"]
+    # The picture is encoded once.
+    for times in others:
+        assert (times["preprocess_ms"], times["encode_image_ms"]) == (0, 0)
+    code, out, _ = run("answer", "t.safetensors", *common)
+    for row in json.loads(out)["answers"]:
+        assert (row["timings"]["preprocess_ms"], row["timings"]["encode_image_ms"]) == (0, 0)
+
+
 def test_tokens_are_kept_and_asked(run, picture, bundle):
     common = ("-m", bundle)
     code, out, _ = run("answer", picture, "--save-tokens", "t.safetensors", *common)
@@ -175,3 +193,45 @@ def test_help_and_version_load_nothing_heavy():
     )
     for verb in ("demo", "answer", "info", "doctor", "flops"):
         assert verb in done.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("flops", "--compare", "--json"),
+        ("flops", "--compare"),
+        ("--help",),
+        ("doctor",),
+        ("info", "--json"),
+    ],
+    ids=" ".join,
+)
+def test_a_reader_that_goes_away_is_no_failure(arguments, tmp_path):
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "tokenfuse_sdk", *arguments],
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            cwd=tmp_path,
+        )
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_an_output_that_train_may_not_replace_is_refused_before_the_training(run, tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "me.png").write_bytes(b"x")
+    (tmp_path / "link").symlink_to(tmp_path / "photos")
+    few = ("--max-minutes", 0.01, "--num-scenes", 1)
+    for output in ("photos", "link"):
+        code, out, err = run("train", "scenes-nano", "-o", output, "--overwrite", *few)
+        assert (code, out) == (1, "")
+        assert f"{output} is not a bundle, so it is not overwritten" in err
+    code, _, err = run("train", "scenes-nano", "-o", "photos", *few)
+    assert (code, "--overwrite" in err) == (1, True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "photos"]

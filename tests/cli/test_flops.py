@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import threading
 
 import pytest
 from click.testing import CliRunner
@@ -74,3 +76,17 @@ def test_usage_errors():
         result = _run(*arguments)
         assert result.exit_code == 2
         assert "Usage" in result.output
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    path = tmp_path / "config.json"
+    os.mkfifo(path)
+    found: list[BaseException | None] = []
+    # On a thread that nobody waits for: it would wait for a writer, who never comes.
+    thread = threading.Thread(
+        target=lambda: found.append(_run("--config", str(path)).exception), daemon=True
+    )
+    thread.start()
+    thread.join(30)
+    assert [type(error) for error in found] == [ConfigError]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pathlib
 
@@ -58,9 +59,9 @@ def answer(
         num_threads=num_threads,
     ) as model:
         if image.suffix == _TOKENS_SUFFIX:
-            tokens = tokenfuse_sdk.ImageTokens.load(image)
+            tokens, preprocess_ms, encode_ms = tokenfuse_sdk.ImageTokens.load(image), 0.0, 0.0
         else:
-            tokens = model.encode_image(image)
+            tokens, preprocess_ms, encode_ms = model._encode_timed(image, token_budget)
         if save_tokens is not None:
             tokens.save(save_tokens, overwrite=overwrite)
         answers = [
@@ -69,6 +70,16 @@ def answer(
         ]
         if caption:
             answers.append(model.caption(tokens, token_budget=token_budget, max_tokens=max_tokens))
+        if answers:
+            # The picture was encoded once, for all: the first answer paid for it.
+            times = answers[0].timings
+            times = dataclasses.replace(
+                times,
+                preprocess_ms=preprocess_ms,
+                encode_image_ms=encode_ms,
+                total_ms=times.total_ms + preprocess_ms + encode_ms,
+            )
+            answers[0] = dataclasses.replace(answers[0], timings=times)
         scores = [
             model.score(tokens, question, candidates, token_budget=token_budget)
             for question in questions

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import pathlib
+import stat
 
 import click
 
@@ -25,9 +26,14 @@ _MAX_CONFIG_BYTES = 1 << 20
 
 
 def _read_config(path: pathlib.Path) -> ModelConfig:
-    size = path.stat().st_size
-    if size > _MAX_CONFIG_BYTES:
-        raise ConfigError(f"{path} has {size} bytes; a config has at most {_MAX_CONFIG_BYTES}")
+    status = path.stat()
+    # A pipe would block us, and says nothing of its size.
+    if not stat.S_ISREG(status.st_mode):
+        raise ConfigError(f"{path} is not a plain file; pass a config.json")
+    if status.st_size > _MAX_CONFIG_BYTES:
+        raise ConfigError(
+            f"{path} has {status.st_size} bytes; a config has at most {_MAX_CONFIG_BYTES}"
+        )
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:

@@ -1,14 +1,18 @@
 """The command `tokenfuse`: finds a verb, loads it on use, turns our errors into exit codes.
 
-Exit codes: 0 done; 1 a `TokenfuseError` or a file that cannot be read or written, told in
-one line; 2 wrong usage; 130 interrupted.
+Exit codes: 0 done, or the reader of the output went away; 1 a `TokenfuseError` or a file that
+cannot be read or written, told in one line; 2 wrong usage; 130 interrupted.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import os
 import sys
+from collections.abc import Iterator
 from importlib.metadata import entry_points
+from typing import Any
 
 import click
 
@@ -22,8 +26,34 @@ _VERBS = ("demo", "answer", "info", "doctor", "flops")
 _GROUP = "tokenfuse.commands"
 
 
+class _ReaderGoneError(Exception):
+    """The reader of the output (head, less) has what it wanted and went away: no failure."""
+
+
+@contextlib.contextmanager
+def _minding_the_reader() -> Iterator[None]:
+    # Click and rich would make exit code 1 of it.
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise _ReaderGoneError from error
+    except SystemExit as stop:
+        if isinstance(stop.__context__, BrokenPipeError):
+            raise _ReaderGoneError from stop
+        raise
+
+
 class _Verbs(click.Group):
     """Verbs are imported when they run, those of other packages by entry point."""
+
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        # Prints the help.
+        with _minding_the_reader():
+            return super().make_context(*args, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _minding_the_reader():
+            return super().invoke(ctx)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         others = sorted({point.name for point in entry_points(group=_GROUP)} - set(_VERBS))
@@ -52,6 +82,12 @@ def main() -> None:
     """Run the command line and exit."""
     try:
         code = cli.main(standalone_mode=False)
+    except _ReaderGoneError:
+        # What is left in the buffers has nowhere to go.
+        with open(os.devnull, "wb") as nowhere:
+            for stream in (sys.stdout, sys.stderr):
+                os.dup2(nowhere.fileno(), stream.fileno())
+        sys.exit(0)
     except click.exceptions.Abort:
         click.echo("interrupted", err=True)
         sys.exit(130)
@@ -66,10 +102,6 @@ def main() -> None:
             err=True,
         )
         sys.exit(1)
-    except BrokenPipeError:
-        # The reader (head, less) has what it wanted.
-        sys.stderr.close()
-        sys.exit(0)
     except (TokenfuseError, OSError) as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(1)
