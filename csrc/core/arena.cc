@@ -1,6 +1,9 @@
 #include "core/arena.h"
 
+#include <algorithm>
 #include <cassert>
+#include <cstddef>
+#include <limits>
 #include <new>
 
 namespace tokenfuse {
@@ -8,22 +11,37 @@ namespace {
 
 constexpr std::align_val_t kAlign{Arena::kAlignment};
 
+// A size that no object has. It stands for all larger ones and is refused unasked; a sum of two
+// does not wrap around.
+constexpr std::size_t kTooManyBytes =
+    static_cast<std::size_t>(std::numeric_limits<std::ptrdiff_t>::max()) / Arena::kAlignment *
+    Arena::kAlignment;
+
 std::size_t round_up(std::size_t bytes) noexcept {
+  if (bytes >= kTooManyBytes) return kTooManyBytes;
   return (bytes + Arena::kAlignment - 1) / Arena::kAlignment * Arena::kAlignment;
+}
+
+std::size_t bytes_of(std::size_t count) noexcept {
+  if (count >= kTooManyBytes / sizeof(float)) return kTooManyBytes;
+  return round_up(count * sizeof(float));
+}
+
+void* allocate(std::size_t bytes) noexcept {
+  return bytes == kTooManyBytes ? nullptr : ::operator new(bytes, kAlign, std::nothrow);
 }
 
 }  // namespace
 
 Arena::Arena(std::size_t bytes) noexcept : capacity_(round_up(bytes == 0 ? 1 : bytes)) {
-  block_ = static_cast<unsigned char*>(::operator new(capacity_, kAlign, std::nothrow));
+  block_ = static_cast<unsigned char*>(allocate(capacity_));
 }
 
 Arena::~Arena() { ::operator delete(block_, kAlign); }
 
 float* Arena::floats(std::size_t count) noexcept {
-  const std::size_t bytes = round_up(count * sizeof(float));
   const std::size_t begin = used_;
-  used_ += bytes;
+  used_ = std::min(used_ + bytes_of(count), kTooManyBytes);
   if (used_ > peak_) peak_ = used_;
   if (planning()) return nullptr;
   assert(used_ <= capacity_);
@@ -32,8 +50,7 @@ float* Arena::floats(std::size_t count) noexcept {
 }
 
 float* aligned_floats(std::size_t count) noexcept {
-  const std::size_t bytes = round_up((count == 0 ? 1 : count) * sizeof(float));
-  return static_cast<float*>(::operator new(bytes, kAlign, std::nothrow));
+  return static_cast<float*>(allocate(bytes_of(count == 0 ? 1 : count)));
 }
 
 void aligned_free(float* pointer) noexcept { ::operator delete(pointer, kAlign); }

@@ -41,8 +41,12 @@ std::vector<float> Loader::read(const std::string& name,
   for (const std::int64_t size : shape) count *= static_cast<std::size_t>(size);
   std::vector<float> values(count);
   if (tensor.half) {
-    const auto* from = static_cast<const std::uint16_t*>(tensor.data);
-    for (std::size_t i = 0; i < count; ++i) values[i] = half_to_float(from[i]);
+    const auto* from = static_cast<const unsigned char*>(tensor.data);
+    for (std::size_t i = 0; i < count; ++i) {
+      std::uint16_t bits;
+      std::memcpy(&bits, from + i * sizeof(bits), sizeof(bits));
+      values[i] = half_to_float(bits);
+    }
   } else {
     std::memcpy(values.data(), tensor.data, count * sizeof(float));
   }

@@ -15,7 +15,8 @@
 
 namespace tokenfuse {
 
-// A C-contiguous tensor that somebody else owns: float32, or float16 bits.
+// A C-contiguous tensor that somebody else owns: float32, or float16 bits. It may lie at any
+// byte: in a file, tensors begin where the header ends.
 struct TensorView {
   const void* data;
   bool half;

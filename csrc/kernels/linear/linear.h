@@ -4,7 +4,9 @@
 //   x: M rows of K floats, row stride ldx >= K; y: M rows of N, stride ldy >= N.
 //   W: packed once by `linear_pack` of the same variant. b: N floats or null.
 //   r: M rows of N, stride ldr, or null; r may be y itself. x must not overlap y.
-//   Sums run over K in order, in float32 with fused multiply-add where there is one.
+//   Sums run over K in float32 with fused multiply-add where there is one: in order, but for
+//   a row that is left alone behind the tiles, which is four sums, of every fourth product.
+//   How a call is split at multiples of `tile_rows` changes no bit.
 //   M, N, K of 0 are allowed: K = 0 gives act(b) + r.
 // Rows are split by the caller; columns by panels of `panel_width` outputs.
 #pragma once

@@ -1,0 +1,96 @@
+// Instruction sets: names, what runs here, the override, and that each name has its own code.
+#include <cstdlib>
+
+#include "core/isa.h"
+#include "kernels/attention/attention.h"
+#include "kernels/gated_add/gated_add.h"
+#include "kernels/gelu/gelu.h"
+#include "kernels/layer_norm/layer_norm.h"
+#include "kernels/linear/linear.h"
+#include "kernels/merge_attention/merge_attention.h"
+#include "kernels/rms_norm/rms_norm.h"
+#include "rows.h"
+
+namespace tokenfuse::test {
+namespace {
+
+constexpr char kForce[] = "TOKENFUSE_FORCE_ISA";
+
+void check_names() {
+  set_case("names");
+  for (int i = 0; i < kNumIsas; ++i) {
+    Isa isa = Isa::kScalar;
+    CHECK(isa_from_name(isa_name(static_cast<Isa>(i)), &isa) && isa == static_cast<Isa>(i));
+  }
+  for (const char* name : {"", "AVX2", "avx", "avx5120", "neon", " avx2"}) {
+    Isa isa = Isa::kAvx512;
+    CHECK(!isa_from_name(name, &isa) && isa == Isa::kAvx512);
+  }
+}
+
+void check_available() {
+  set_case("what runs here");
+  CHECK(isa_available(Isa::kScalar));
+  CHECK(isa_available(best_isa()));
+  for (int i = static_cast<int>(best_isa()) + 1; i < kNumIsas; ++i) {
+    CHECK(!isa_available(static_cast<Isa>(i)));
+  }
+}
+
+void check_choice() {
+  Isa isa = Isa::kAvx512;
+  unsetenv(kForce);
+  set_case("no name, no override");
+  CHECK(choose_isa(nullptr, &isa) == IsaChoice::kOk && isa == best_isa());
+  CHECK(choose_isa("", &isa) == IsaChoice::kOk && isa == best_isa());
+  CHECK(choose_isa("mmx", &isa) == IsaChoice::kUnknownName);
+  setenv(kForce, "", 1);
+  set_case("an empty override");
+  CHECK(choose_isa(nullptr, &isa) == IsaChoice::kOk && isa == best_isa());
+  setenv(kForce, "mmx", 1);
+  set_case("an unknown override");
+  CHECK(choose_isa("", &isa) == IsaChoice::kUnknownName);
+  CHECK(choose_isa("scalar", &isa) == IsaChoice::kOk && isa == Isa::kScalar);
+  for (int i = 0; i < kNumIsas; ++i) {
+    const Isa one = static_cast<Isa>(i);
+    set_case("%s", isa_name(one));
+    const IsaChoice want = isa_available(one) ? IsaChoice::kOk : IsaChoice::kNotAvailable;
+    unsetenv(kForce);
+    CHECK(choose_isa(isa_name(one), &isa) == want && isa == one);
+    setenv(kForce, isa_name(one), 1);
+    CHECK(choose_isa(nullptr, &isa) == want && isa == one);
+    // A name goes before the override.
+    CHECK(choose_isa("scalar", &isa) == IsaChoice::kOk && isa == Isa::kScalar);
+  }
+  unsetenv(kForce);
+}
+
+// A forced variant is code of its own: no table falls back to another one's.
+void check_variants_differ() {
+  const auto isas = runnable_isas();
+  for (const Isa a : isas) {
+    for (const Isa b : isas) {
+      if (a == b) continue;
+      set_case("%s and %s", isa_name(a), isa_name(b));
+      CHECK(linear_kernel(a).run != linear_kernel(b).run);
+      CHECK(layer_norm_kernel(a) != layer_norm_kernel(b));
+      CHECK(rms_norm_kernel(a) != rms_norm_kernel(b));
+      CHECK(gelu_kernel(a) != gelu_kernel(b));
+      CHECK(gated_add_kernel(a) != gated_add_kernel(b));
+      CHECK(attention_kernel(a) != attention_kernel(b));
+      CHECK(merge_attention_kernel(a).run != merge_attention_kernel(b).run);
+      CHECK(merge_attention_kernel(a).weights != merge_attention_kernel(b).weights);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace tokenfuse::test
+
+int main() {
+  tokenfuse::test::check_names();
+  tokenfuse::test::check_available();
+  tokenfuse::test::check_choice();
+  tokenfuse::test::check_variants_differ();
+  return tokenfuse::test::finish("isa");
+}
