@@ -23,6 +23,7 @@ class CardFacts:
         torch_version: with what.
         num_parameters: of the model.
         accuracies: per budget, on the test split.
+        texts: of the other tasks (captions and the like), at the full budget.
         blind: name to accuracy of baselines that miss a modality.
     """
 
@@ -33,6 +34,7 @@ class CardFacts:
     torch_version: str
     num_parameters: int
     accuracies: Sequence[Accuracy]
+    texts: Accuracy
     blind: Sequence[tuple[str, float]] = ()
 
 
@@ -105,6 +107,10 @@ Percent of greedy answers that are right in full, on test scenes: other scenes t
 with handwritten digits that no training scene shows.
 
 {_accuracy_table(facts.accuracies)}
+
+The other tasks, at the full budget: texts that are right in full.
+
+{_accuracy_table([facts.texts])}
 {blind_section}
 ## Training
 

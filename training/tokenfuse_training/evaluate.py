@@ -14,7 +14,7 @@ import torch
 
 from tokenfuse_training.accuracy import Accuracy
 from tokenfuse_training.data.batches import normalise
-from tokenfuse_training.data.store import SceneStore
+from tokenfuse_training.data.store import SceneStore, TextTable
 from tokenfuse_training.model import JointModel
 
 __all__ = ["evaluate_questions"]
@@ -26,6 +26,7 @@ def evaluate_questions(
     store: SceneStore,
     *,
     num_questions: int,
+    table: TextTable | None = None,
     token_budget: int | None = None,
     batch_scenes: int = 64,
     bf16: bool = False,
@@ -37,6 +38,7 @@ def evaluate_questions(
         model: the reference, on any device.
         store: a split of scenes; a scene's repeated questions count once.
         num_questions: asked at most.
+        table: the texts of the store to ask; None for its questions.
         token_budget: latents to keep; None for all.
         batch_scenes: pictures at a time.
         bf16: matrix products in bfloat16.
@@ -48,7 +50,7 @@ def evaluate_questions(
     right: dict[str, int] = {}
     asked: dict[str, int] = {}
     done = 0
-    table = store.questions
+    table = store.questions if table is None else table
     for start in range(0, store.num_scenes, batch_scenes):
         rows = slice(start, min(start + batch_scenes, store.num_scenes))
         texts, answers, families = table.text[rows], table.answer[rows], table.family[rows]

@@ -225,6 +225,9 @@ def train_recipe(recipe: Recipe, options: RunOptions) -> bool:
         torch_version=torch.__version__,
         num_parameters=sum(array.size for array in weights.values()),
         accuracies=_accuracies(recipe, trainer, test, options),
+        texts=evaluate_questions(
+            reference, test, num_questions=options.num_test_questions, table=test.descriptions
+        ),
         blind=_blind(recipe, trainer.store, test, options),
     )
     write_bundle(

@@ -107,7 +107,7 @@ SCENES_NANO = Recipe(
         ),
         Stage(
             name="order",
-            steps=2_400,
+            steps=1_859,
             images=128,
             questions=3,
             descriptions=0,
@@ -121,7 +121,7 @@ SCENES_NANO = Recipe(
         # All of it together, at every budget.
         Stage(
             name="whole",
-            steps=2_000,
+            steps=330,
             images=64,
             questions=6,
             descriptions=1,
@@ -134,9 +134,9 @@ SCENES_NANO = Recipe(
     ),
     learning_rate=1e-3,
     warmup_steps=200,
-    decay_fraction=0.2,
+    decay_fraction=0.0374,
     weight_decay=0.05,
     max_grad_norm=1.0,
     budget_weights=(0.2, 0.25, 0.55),
-    ema_decay=0.999,
+    ema_decay=0.99,
 )
