@@ -1,0 +1,66 @@
+"""The shipped model on 2,000 unseen questions: the engine says what the reference says."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import tokenfuse_sdk as tf
+from tokenfuse_sdk.bundle import read_bundle
+from tokenfuse_sdk.shipped import find_bundle
+from tokenfuse_training.data.batches import normalise
+from tokenfuse_training.data.scenes.questions import ask_questions
+from tokenfuse_training.data.scenes.render import render
+from tokenfuse_training.data.scenes.rng import Rng, stream_key
+from tokenfuse_training.data.scenes.sampling import sample_scene
+from tokenfuse_training.publish import model_from_weights
+
+NUM_QUESTIONS = 2_000
+# Not the recipe's seed: neither training nor the model card has seen these scenes.
+SEED = 77
+
+
+@pytest.fixture(scope="module")
+def asked():
+    """(picture, questions) of as many scenes as it takes."""
+    found, count, index = [], 0, 0
+    while count < NUM_QUESTIONS:
+        scene = sample_scene("test", index, seed=SEED)
+        rng = Rng(stream_key(SEED, "test", index, "questions"))
+        questions = ask_questions(scene, rng, num_questions=16)[: NUM_QUESTIONS - count]
+        found.append((render(scene, 64), questions))
+        count += len(questions)
+        index += 1
+    return found
+
+
+@pytest.mark.parametrize("token_budget", [4, 16])
+def test_engine_and_reference_answer_alike_and_right(asked, token_budget):
+    bundle = read_bundle(find_bundle("scenes-nano"))
+    reference = model_from_weights(bundle.config, dict(bundle.weights))
+    differ, right, total = [], 0, 0
+    by_family: dict[str, list[bool]] = {}
+    with tf.load("scenes-nano", token_budget=token_budget) as model:
+        for image, questions in asked:
+            tokens = model.encode_image(image)
+            ids = [bundle.tokenizer.encode(f"answer: {q.text}", 64).tolist() for q in questions]
+            width = max(map(len, ids))
+            text_QL = torch.tensor([row + [0] * (width - len(row)) for row in ids])
+            with torch.no_grad():
+                f_BND = reference.encode_image(normalise(image[None]), token_budget)
+                f_QND = f_BND.expand(len(questions), -1, -1)
+                best_QA = reference.generate(f_QND, text_QL, token_budget).numpy()
+            for question, row in zip(questions, best_QA, strict=True):
+                answer = model.answer(tokens, question.text).text
+                expected = bundle.tokenizer.decode(row)
+                if answer != expected:
+                    differ.append((question.text, answer, expected))
+                by_family.setdefault(question.family, []).append(answer == question.answer)
+                right += answer == question.answer
+                total += 1
+    assert total == NUM_QUESTIONS
+    assert not differ, differ[:5]
+    if token_budget == 16:
+        assert right / total >= 0.95
+        assert min(map(np.mean, by_family.values())) >= 0.85
