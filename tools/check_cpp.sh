@@ -48,10 +48,12 @@ build plain "" "-O2 -g -DNDEBUG" all
 if command -v valgrind > /dev/null; then
   echo "== plain: run under valgrind"
   # It shows programs a CPU without AVX-512, so that variant is not run here. Fair: a thread
-  # that waits must not keep the others from running.
+  # that waits must not keep the others from running. Silent children: a forked process leaves
+  # its parent's workers behind, which is no leak of the parent.
   find "$folder/plain/tests/cpp" -maxdepth 1 -type f -name 'test_*' -perm -u+x -print0 | sort -z |
     xargs -0 -n 1 -P "$jobs" \
-      valgrind --quiet --error-exitcode=1 --leak-check=full --fair-sched=try
+      valgrind --quiet --error-exitcode=1 --leak-check=full --fair-sched=try \
+      --child-silent-after-fork=yes
 else
   echo "valgrind is not installed: the tests run without it" >&2
   ctest --test-dir "$folder/plain" --output-on-failure -j "$jobs"
