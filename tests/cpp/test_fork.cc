@@ -34,6 +34,14 @@ bool in_child(Body body) {
   return came && answer == 'y';
 }
 
+// AddressSanitizer (GCC 12) does not free its allocator's lock in a forked process, and a thread
+// that starts takes it. A first loop is over when all workers have started.
+#if defined(__SANITIZE_ADDRESS__)
+constexpr bool kForksWhileStarting = false;
+#else
+constexpr bool kForksWhileStarting = true;
+#endif
+
 bool runs(ThreadPool& pool) {
   std::vector<int> times(100, 0);
   for (int loop = 0; loop < 20; ++loop) {
@@ -51,7 +59,7 @@ void check_pool() {
     for (const bool used_before : {false, true}) {
       set_case("%d threads, used before %d", num_threads, used_before);
       ThreadPool pool(num_threads);
-      if (used_before) CHECK(runs(pool));
+      if (used_before || !kForksWhileStarting) CHECK(runs(pool));
       CHECK(in_child([&] { return runs(pool) && pool.num_threads() == num_threads; }));
       // A child of the child.
       CHECK(in_child([&] { return runs(pool) && in_child([&] { return runs(pool); }); }));
@@ -61,6 +69,7 @@ void check_pool() {
   }
   set_case("a pool that ends in the child, unused");
   auto pool = std::make_unique<ThreadPool>(3);
+  if (!kForksWhileStarting) CHECK(runs(*pool));
   CHECK(in_child([&] {
     pool.reset();
     return true;
