@@ -38,7 +38,7 @@ ModelConfig odd_config() {
                    "residual",
                    Activation::kGeluTanh,
                    1e-6f};
-  config.decoder = {1, 2, 9, 29, 7, 1e-6f};
+  config.decoder = {1, 2, 9, 45, 7, 1e-6f};
   return config;
 }
 

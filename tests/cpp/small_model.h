@@ -14,7 +14,8 @@ namespace tokenfuse::test {
 // tokens. Text beyond the largest distance of the relative positions.
 ModelConfig wide_config();
 
-// Widths that fill no vector and differ from one another; a class token; no layers in vision.
+// Widths that fill no vector and differ from one another, the decoder's hidden one the largest; a
+// class token; no layers in vision.
 ModelConfig odd_config();
 
 // Many heads and latents: the image's keys and values are projected, not folded, at the full
