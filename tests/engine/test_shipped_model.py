@@ -10,10 +10,7 @@ import tokenfuse_sdk as tf
 from tokenfuse_sdk.bundle import read_bundle
 from tokenfuse_sdk.shipped import find_bundle
 from tokenfuse_training.data.batches import normalise
-from tokenfuse_training.data.scenes.questions import ask_questions
-from tokenfuse_training.data.scenes.render import render
-from tokenfuse_training.data.scenes.rng import Rng, stream_key
-from tokenfuse_training.data.scenes.sampling import sample_scene
+from tokenfuse_training.data.scenes import scene_examples
 from tokenfuse_training.publish import model_from_weights
 
 NUM_QUESTIONS = 2_000
@@ -26,10 +23,9 @@ def asked():
     """(picture, questions) of as many scenes as it takes."""
     found, count, index = [], 0, 0
     while count < NUM_QUESTIONS:
-        scene = sample_scene("test", index, seed=SEED)
-        rng = Rng(stream_key(SEED, "test", index, "questions"))
-        questions = ask_questions(scene, rng, num_questions=16)[: NUM_QUESTIONS - count]
-        found.append((render(scene, 64), questions))
+        one = scene_examples("test", index, seed=SEED, num_questions=16)
+        questions = one.questions[: NUM_QUESTIONS - count]
+        found.append((one.image_HWC, questions))
         count += len(questions)
         index += 1
     return found

@@ -6,10 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from tokenfuse_training.accuracy import Accuracy
-from tokenfuse_training.data.scenes.questions import ask_questions
-from tokenfuse_training.data.scenes.render import render
-from tokenfuse_training.data.scenes.rng import Rng, stream_key
-from tokenfuse_training.data.scenes.sampling import sample_scene
+from tokenfuse_training.data.scenes import render, sample_scene, scene_questions
 from tokenfuse_training.recipes.scenes_nano import SCENES_NANO
 
 if TYPE_CHECKING:
@@ -46,9 +43,9 @@ def ask_scenes(
     done = index = 0
     while done < num_questions:
         scene = sample_scene(split, index, seed=seed)
-        rng = Rng(stream_key(seed, split, index, "questions"))
-        questions = ask_questions(scene, rng, num_questions=SCENES_NANO.num_questions)
-        questions = questions[: num_questions - done]
+        questions = scene_questions(
+            scene, split, index, seed=seed, num_questions=SCENES_NANO.num_questions
+        )[: num_questions - done]
         tokens = model.encode_image(render(scene, model.config.vision.image_size))
         for question in questions:
             asked[question.family] = asked.get(question.family, 0) + 1

@@ -61,13 +61,26 @@ def _stage_table(recipe: Recipe) -> str:
     return "\n".join(lines)
 
 
+def _budget_text(recipe: Recipe) -> str:
+    def said(weights: Sequence[float]) -> str:
+        return ", ".join(map(str, weights))
+
+    lines = [f"Each step uses one token budget, drawn with weights {said(recipe.budget_weights)}"]
+    lines += [
+        f"in `{stage.name}` with {said(stage.budget_weights)}"
+        for stage in recipe.stages
+        if stage.budget_weights is not None
+    ]
+    return ";\n".join(lines) + "."
+
+
 def _earlier_run(recipe: Recipe, first_step: int) -> str:
     if not first_step:
         return ""
     stage = recipe.stage_at(first_step).name
     return f"""
-The stages before `{stage}` ({first_step:,} steps) come from an earlier run on two CPU cores, whose
-time is not in these minutes: this one began with its weights and a fresh optimiser.
+The stages before `{stage}` ({first_step:,} steps) come from an earlier run, whose time is not in
+these minutes: this one began with its weights and a fresh optimiser.
 """
 
 
@@ -120,7 +133,7 @@ on {facts.hardware} (torch {facts.torch_version}). The weights are a moving aver
 {earlier}
 {_stage_table(recipe)}
 
-Each step uses one token budget, drawn with weights {", ".join(map(str, recipe.budget_weights))}.
+{_budget_text(recipe)}
 The digits are those of scikit-learn's `load_digits` (UCI, 1,797 images), split by image.
 
 ## Limits

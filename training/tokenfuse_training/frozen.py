@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import os
 import pathlib
-from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -53,7 +52,6 @@ def merged_tokens(
     folder: pathlib.Path,
     *,
     bf16: bool = False,
-    report: Callable[[int], None] = lambda done: None,
 ) -> np.ndarray:
     """float16 (num_scenes, N, D) at the full budget, kept in `folder` under the weights' hash.
 
@@ -62,7 +60,6 @@ def merged_tokens(
         store: whose pictures.
         folder: of the cached file; tokens of older weights are removed from it.
         bf16: matrix products in bfloat16.
-        report: called with the number of pictures done.
     """
     path = folder / f"image-tokens-{_digest(model, store)}.npy"
     if path.exists():
@@ -80,7 +77,6 @@ def merged_tokens(
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
             f_BND = model.encode_image(image_BHW3)
         tokens[start : start + len(f_BND)] = f_BND.to(torch.float16).cpu().numpy()
-        report(start + len(f_BND))
     tokens.flush()
     os.replace(temporary, path)
     return np.load(path, mmap_mode="r")

@@ -26,6 +26,7 @@ from tokenfuse_training.missing_modality import (
     without_pictures,
     without_questions,
 )
+from tokenfuse_training.model import JointModel
 from tokenfuse_training.publish import golden_tensors, half_precision_weights, model_from_weights
 from tokenfuse_training.recipes.recipe import Recipe
 from tokenfuse_training.train import Trainer, TrainerOptions
@@ -110,6 +111,15 @@ def _weights_of(name: str, recipe: Recipe) -> dict[str, torch.Tensor]:
     return {key: torch.from_numpy(array.astype("float32")) for key, array in bundle.weights.items()}
 
 
+def _trainer_options(options: RunOptions, directory: pathlib.Path) -> TrainerOptions:
+    return TrainerOptions(
+        directory=directory,
+        device=options.device,
+        bf16=options.bf16,
+        compile=options.compile,
+    )
+
+
 def _train(recipe: Recipe, options: RunOptions) -> Trainer | None:
     """The trained trainer, or None when the time was up first."""
     start_weights = None
@@ -120,11 +130,8 @@ def _train(recipe: Recipe, options: RunOptions) -> Trainer | None:
         recipe,
         recipe.model,
         store,
-        TrainerOptions(
-            directory=options.work,
-            device=options.device,
-            bf16=options.bf16,
-            compile=options.compile,
+        dataclasses.replace(
+            _trainer_options(options, options.work),
             start_weights=start_weights,
             start_stage=options.start_stage,
             max_minutes=float("inf") if options.max_minutes is None else options.max_minutes,
@@ -180,12 +187,7 @@ def _blind(
             blind,
             recipe.model,
             without(train),
-            TrainerOptions(
-                directory=options.work / f"{name}-only",
-                device=options.device,
-                bf16=options.bf16,
-                compile=options.compile,
-            ),
+            _trainer_options(options, options.work / f"{name}-only"),
         )
         trainer.run(lambda values: None)
         accuracy = evaluate_questions(
@@ -195,16 +197,12 @@ def _blind(
     return rows
 
 
-def _accuracies(
-    recipe: Recipe, trainer: Trainer, store: SceneStore, options: RunOptions
-) -> list[Accuracy]:
-    weights = half_precision_weights(trainer.ema)
-    model = model_from_weights(recipe.model, weights)
+def _accuracies(model: JointModel, store: SceneStore, options: RunOptions) -> list[Accuracy]:
     return [
         evaluate_questions(
             model, store, num_questions=options.num_test_questions, token_budget=budget
         )
-        for budget in recipe.model.fusion.token_budgets
+        for budget in model.config.fusion.token_budgets
     ]
 
 
@@ -224,7 +222,7 @@ def train_recipe(recipe: Recipe, options: RunOptions) -> bool:
         hardware=f"{platform.machine()}, {torch.get_num_threads()} threads, {options.device}",
         torch_version=torch.__version__,
         num_parameters=sum(array.size for array in weights.values()),
-        accuracies=_accuracies(recipe, trainer, test, options),
+        accuracies=_accuracies(reference, test, options),
         texts=evaluate_questions(
             reference, test, num_questions=options.num_test_questions, table=test.descriptions
         ),
