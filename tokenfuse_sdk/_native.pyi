@@ -20,6 +20,18 @@ def linear(
     num_threads: int,
     /,
 ) -> _Float: ...
+def quantize(x: _Float, isa: str, /) -> tuple[NDArray[np.int8], _Float, NDArray[np.int32]]: ...
+def linear_int8(
+    x: _Float,
+    w: NDArray[np.int8],
+    scale: _Float,
+    bias: _Float | None,
+    residual: _Float | None,
+    activation: str,
+    isa: str,
+    num_threads: int,
+    /,
+) -> _Float: ...
 def layer_norm(x: _Float, weight: _Float, bias: _Float, eps: float, isa: str, /) -> _Float: ...
 def rms_norm(x: _Float, weight: _Float, eps: float, isa: str, /) -> _Float: ...
 def gelu(x: _Float, gated: _Float | None, tanh_form: bool, isa: str, /) -> _Float: ...
@@ -57,7 +69,10 @@ class CpuEngine:
         *,
         num_threads: int = 0,
         isa: str = "",
+        precision: str = "fp32",
     ) -> None: ...
+    @property
+    def precision(self) -> str: ...
     @property
     def isa(self) -> str: ...
     @property

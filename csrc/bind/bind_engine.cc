@@ -102,14 +102,22 @@ Ids ids_of(const IdArray& array, const char* name) {
   return {array.data(), array.shape(0)};
 }
 
+Precision precision_of(const std::string& name) {
+  if (name == "fp32") return Precision::kFp32;
+  if (name == "int8") return Precision::kInt8;
+  throw std::invalid_argument("precision '" + name + "' is not known; choose one of fp32, int8");
+}
+
 std::unique_ptr<CpuEngine> make_engine(const py::dict& config, const py::dict& weights,
-                                       int num_threads, const std::string& isa) {
+                                       int num_threads, const std::string& isa,
+                                       const std::string& precision) {
+  const Precision chosen_precision = precision_of(precision);
   const ModelConfig model = config_of(config);
   const TensorMap tensors = tensors_of(weights);
   const Isa chosen = isa_or_throw(isa);
   const int threads = num_threads > 0 ? num_threads : default_num_threads();
   py::gil_scoped_release release;
-  return std::make_unique<CpuEngine>(model, tensors, threads, chosen);
+  return std::make_unique<CpuEngine>(model, tensors, threads, chosen, chosen_precision);
 }
 
 std::pair<FloatArray, py::object> encode(CpuEngine& engine, const ContiguousFloats& image_HW3,
@@ -195,7 +203,7 @@ FloatArray logits(CpuEngine& engine, const ContiguousFloats& f_ND, const IdArray
 void bind_engine(py::module_& module) {
   py::class_<CpuEngine>(module, "CpuEngine", "The whole model in C++; calls take turns.")
       .def(py::init(&make_engine), py::arg("config"), py::arg("weights"), py::kw_only(),
-           py::arg("num_threads") = 0, py::arg("isa") = "")
+           py::arg("num_threads") = 0, py::arg("isa") = "", py::arg("precision") = "fp32")
       .def(
           "encode_image",
           [](CpuEngine& engine, const ContiguousFloats& image, std::int64_t token_budget) {
@@ -218,6 +226,9 @@ void bind_engine(py::module_& module) {
              report["workspace_bytes"] = engine.workspace_bytes();
              return report;
            })
+      .def_property_readonly(
+          "precision",
+          [](const CpuEngine& e) { return e.precision() == Precision::kInt8 ? "int8" : "fp32"; })
       .def_property_readonly("isa", [](const CpuEngine& e) { return isa_name(e.isa()); })
       .def_property_readonly("num_threads", [](CpuEngine& e) { return e.num_threads(); });
 }

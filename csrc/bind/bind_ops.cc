@@ -14,7 +14,9 @@
 #include "kernels/gelu/gelu.h"
 #include "kernels/layer_norm/layer_norm.h"
 #include "kernels/linear/linear.h"
+#include "kernels/linear_int8/linear_int8.h"
 #include "kernels/merge_attention/merge_attention.h"
+#include "kernels/quantize/quantize.h"
 #include "kernels/rms_norm/rms_norm.h"
 
 namespace py = pybind11;
@@ -61,6 +63,69 @@ FloatArray op_linear(const FloatArray& x_MK, const FloatArray& w_NK, const Optio
     linear_pack(kernel, w.data, w.stride, args.n, args.k, packed.data());
     args.packed = packed.data();
     linear(kernel, args, pool);
+  }
+  return y;
+}
+
+using ByteArray = py::array_t<std::int8_t, py::array::c_style>;
+
+// q (M, K) int8, scale (M,), sum (M,).
+py::tuple op_quantize(const FloatArray& x_MK, const std::string& isa) {
+  const QuantizeFn run = quantize_kernel(isa_or_throw(isa));
+  const Rows x = rows_of(x_MK, "x");
+  ByteArray q({x.count, x.width});
+  FloatArray scale = new_array({x.count});
+  py::array_t<std::int32_t> sum(x.count);
+  std::int8_t* q_to = q.mutable_data();
+  float* scale_to = scale.mutable_data();
+  std::int32_t* sum_to = sum.mutable_data();
+  {
+    py::gil_scoped_release release;
+    run(x.data, x.stride, q_to, x.width, scale_to, sum_to, x.count, x.width);
+  }
+  return py::make_tuple(q, scale, sum);
+}
+
+FloatArray op_linear_int8(const FloatArray& x_MK, const ByteArray& w_NK, const FloatArray& scale_N,
+                          const Optional& bias_N, const Optional& residual_MN,
+                          const std::string& activation, const std::string& isa, int num_threads) {
+  const Isa chosen = isa_or_throw(isa);
+  const LinearInt8Kernel& kernel = linear_int8_kernel(chosen);
+  const Rows x = rows_of(x_MK, "x");
+  require(w_NK.ndim() == 2 && w_NK.shape(1) == x.width, "x and w: need the same K");
+  require(x.width <= kInt8MaxK, "x: the sums of so long rows do not fit 32 bits");
+  LinearInt8Args args{};
+  args.m = x.count;
+  args.n = w_NK.shape(0);
+  args.k = x.width;
+  args.activation = activation_of(activation);
+  if (bias_N) args.bias = vector_of(*bias_N, args.n, "bias");
+  if (residual_MN) {
+    const Rows r = rows_of(*residual_MN, "residual");
+    require(r.count == args.m && r.width == args.n, "residual: need the shape of the result");
+    args.residual = r.data;
+    args.ldr = r.stride;
+  }
+  const float* scale = vector_of(scale_N, args.n, "scale");
+  FloatArray y = new_array({args.m, args.n});
+  args.y = y.mutable_data();
+  args.ldy = args.n;
+  const std::int64_t panels = linear_int8_num_panels(kernel, args.n);
+  std::vector<std::uint8_t> packed(linear_int8_packed_bytes(kernel, args.n, args.k));
+  std::vector<float> scales(static_cast<std::size_t>(panels * kernel.panel_width), 0.0f);
+  std::copy(scale, scale + args.n, scales.begin());
+  const std::int64_t padded = int8_padded(args.k);
+  std::vector<std::int8_t> q(static_cast<std::size_t>(args.m * padded));
+  std::vector<float> row_scales(static_cast<std::size_t>(args.m));
+  std::vector<std::int32_t> sums(static_cast<std::size_t>(args.m));
+  {
+    py::gil_scoped_release release;
+    ThreadPool pool(num_threads);
+    linear_int8_pack(kernel, w_NK.data(), args.n, args.k, packed.data());
+    args.packed = packed.data();
+    args.weight_scale = scales.data();
+    const QuantizedRows rows{q.data(), padded, row_scales.data(), sums.data()};
+    linear_int8(kernel, quantize_kernel(chosen), x.data, x.stride, rows, args, pool);
   }
   return y;
 }
@@ -234,6 +299,8 @@ FloatArray op_conv2d(const FloatArray& x_HWC, const FloatArray& w_OCkk, const Op
 
 void bind_ops(py::module_& module) {
   module.def("linear", &op_linear);
+  module.def("quantize", &op_quantize);
+  module.def("linear_int8", &op_linear_int8);
   module.def("layer_norm", &op_layer_norm);
   module.def("rms_norm", &op_rms_norm);
   module.def("gelu", &op_gelu);

@@ -11,22 +11,25 @@ set(TOKENFUSE_FLAGS_avx2 -mavx2 -mfma)
 # No 256-bit preference: two 512-bit FMA units are there wherever it pays.
 set(TOKENFUSE_FLAGS_avx512 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma
                            -mprefer-vector-width=512)
+set(TOKENFUSE_FLAGS_avx512_vnni ${TOKENFUSE_FLAGS_avx512} -mavx512vnni)
 # GCC's own AVX-512 headers trip this warning.
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
-  list(APPEND TOKENFUSE_FLAGS_avx512 -Wno-maybe-uninitialized -Wno-uninitialized)
+  foreach(isa avx512 avx512_vnni)
+    list(APPEND TOKENFUSE_FLAGS_${isa} -Wno-maybe-uninitialized -Wno-uninitialized)
+  endforeach()
 endif()
 
 # Adds the kernels' sources to a target, each with its flags.
 function(tokenfuse_add_kernels target folder)
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS "${folder}/*.cc")
   foreach(source IN LISTS sources)
-    if(source MATCHES "/x86_([a-z0-9]+)\\.cc$")
+    if(source MATCHES "/x86_([a-z0-9_]+)\\.cc$")
       if(NOT TOKENFUSE_X86)
         continue()
       endif()
       set_source_files_properties("${source}" PROPERTIES COMPILE_OPTIONS
                                   "${TOKENFUSE_FLAGS_${CMAKE_MATCH_1}}")
-    elseif(source MATCHES "/arm_[a-z0-9]+\\.cc$")
+    elseif(source MATCHES "/arm_[a-z0-9_]+\\.cc$")
       continue()
     endif()
     target_sources(${target} PRIVATE "${source}")

@@ -40,13 +40,17 @@ Arena::Arena(std::size_t bytes) noexcept : capacity_(round_up(bytes == 0 ? 1 : b
 Arena::~Arena() { ::operator delete(block_, kAlign); }
 
 float* Arena::floats(std::size_t count) noexcept {
+  return static_cast<float*>(bytes(bytes_of(count)));
+}
+
+void* Arena::bytes(std::size_t count) noexcept {
   const std::size_t begin = used_;
-  used_ = std::min(used_ + bytes_of(count), kTooManyBytes);
+  used_ = std::min(used_ + round_up(count), kTooManyBytes);
   if (used_ > peak_) peak_ = used_;
   if (planning()) return nullptr;
   assert(used_ <= capacity_);
   if (used_ > capacity_) return nullptr;
-  return reinterpret_cast<float*>(block_ + begin);
+  return block_ + begin;
 }
 
 float* aligned_floats(std::size_t count) noexcept {

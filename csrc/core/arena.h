@@ -28,6 +28,8 @@ class Arena {
   // `count` floats aligned to 64 bytes; null when planning or when the block is
   // full, which a plan made by the same calls rules out.
   float* floats(std::size_t count) noexcept;
+  // The same in bytes.
+  void* bytes(std::size_t count) noexcept;
 
   std::size_t mark() const noexcept { return used_; }
   void release(std::size_t mark) noexcept { used_ = mark; }

@@ -6,7 +6,7 @@
 namespace tokenfuse {
 namespace {
 
-constexpr const char* kNames[kNumIsas] = {"scalar", "avx2", "avx512"};
+constexpr const char* kNames[kNumIsas] = {"scalar", "avx2", "avx512", "avx512_vnni"};
 
 }  // namespace
 
@@ -29,6 +29,9 @@ bool isa_available(Isa isa) noexcept {
   if (isa == Isa::kAvx512) {
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+  }
+  if (isa == Isa::kAvx512Vnni) {
+    return isa_available(Isa::kAvx512) && __builtin_cpu_supports("avx512vnni");
   }
 #endif
   return isa == Isa::kScalar;

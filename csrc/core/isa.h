@@ -5,10 +5,11 @@
 
 namespace tokenfuse {
 
-enum class Isa { kScalar = 0, kAvx2 = 1, kAvx512 = 2 };
-inline constexpr int kNumIsas = 3;
+// Each one has all that the ones before it have.
+enum class Isa { kScalar = 0, kAvx2 = 1, kAvx512 = 2, kAvx512Vnni = 3 };
+inline constexpr int kNumIsas = 4;
 
-// "scalar", "avx2", "avx512".
+// "scalar", "avx2", "avx512", "avx512_vnni".
 const char* isa_name(Isa isa) noexcept;
 
 // False for a name that is none of these.

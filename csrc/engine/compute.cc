@@ -11,10 +11,13 @@ constexpr std::int64_t kMinParallelElements = 16 * 1024;
 
 }  // namespace
 
-Compute::Compute(Isa isa, int num_threads)
+Compute::Compute(Isa isa, Precision precision, int num_threads)
     : isa_(isa),
+      precision_(precision),
       pool_(num_threads),
       linear_(&tokenfuse::linear_kernel(isa)),
+      linear_int8_(&tokenfuse::linear_int8_kernel(isa)),
+      quantize_(quantize_kernel(isa)),
       layer_norm_(layer_norm_kernel(isa)),
       rms_norm_(rms_norm_kernel(isa)),
       gelu_(gelu_kernel(isa)),
@@ -22,21 +25,28 @@ Compute::Compute(Isa isa, int num_threads)
       attention_(attention_kernel(isa)),
       merge_(&merge_attention_kernel(isa)) {}
 
-void Compute::layout(Arena& arena, std::size_t attention_floats,
-                     std::size_t merge_floats) noexcept {
+void Compute::layout(Arena& arena, std::size_t attention_floats, std::size_t merge_floats,
+                     std::int64_t linear_rows, std::int64_t linear_inputs) noexcept {
   // Whole cache lines per thread, so that no two write into one.
   constexpr std::size_t kLine = Arena::kAlignment / sizeof(float);
   const std::size_t largest = std::max(attention_floats, merge_floats);
   scratch_per_thread_ = (largest + kLine - 1) / kLine * kLine;
   scratch_ = arena.floats(scratch_per_thread_ * static_cast<std::size_t>(pool_.num_threads()));
+  if (precision_ != Precision::kInt8) return;
+  const auto rows = static_cast<std::size_t>(linear_rows);
+  const auto bytes = static_cast<std::size_t>(int8_padded(linear_inputs));
+  quantized_.q = static_cast<std::int8_t*>(arena.bytes(rows * bytes));
+  quantized_.scale = arena.floats(rows);
+  quantized_.sum = static_cast<std::int32_t*>(arena.bytes(rows * sizeof(std::int32_t)));
 }
 
-void Compute::linear(const PackedLinear& weights, View x, View y, std::int64_t rows,
-                     Activation activation, View residual) noexcept {
-  LinearArgs args{};
-  args.x = x.data;
-  args.ldx = x.stride;
-  args.packed = weights.packed;
+namespace {
+
+// What both kinds of arguments share.
+template <typename Args>
+Args linear_args(const PackedLinear& weights, View y, std::int64_t rows, Activation activation,
+                 View residual) noexcept {
+  Args args{};
   args.bias = weights.bias;
   args.residual = residual.data;
   args.ldr = residual.stride;
@@ -46,6 +56,26 @@ void Compute::linear(const PackedLinear& weights, View x, View y, std::int64_t r
   args.n = weights.num_out;
   args.k = weights.num_in;
   args.activation = activation;
+  return args;
+}
+
+}  // namespace
+
+void Compute::linear(const PackedLinear& weights, View x, View y, std::int64_t rows,
+                     Activation activation, View residual) noexcept {
+  if (precision_ == Precision::kInt8) {
+    auto args = linear_args<LinearInt8Args>(weights, y, rows, activation, residual);
+    args.packed = weights.packed_int8;
+    args.weight_scale = weights.scale;
+    QuantizedRows quantized = quantized_;
+    quantized.ldq = int8_padded(weights.num_in);
+    linear_int8(*linear_int8_, quantize_, x.data, x.stride, quantized, args, pool_);
+    return;
+  }
+  auto args = linear_args<LinearArgs>(weights, y, rows, activation, residual);
+  args.x = x.data;
+  args.ldx = x.stride;
+  args.packed = weights.packed;
   tokenfuse::linear(*linear_, args, pool_);
 }
 

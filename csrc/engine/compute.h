@@ -12,10 +12,15 @@
 #include "kernels/gelu/gelu.h"
 #include "kernels/layer_norm/layer_norm.h"
 #include "kernels/linear/linear.h"
+#include "kernels/linear_int8/linear_int8.h"
 #include "kernels/merge_attention/merge_attention.h"
+#include "kernels/quantize/quantize.h"
 #include "kernels/rms_norm/rms_norm.h"
 
 namespace tokenfuse {
+
+// Of the linears; all else is float32.
+enum class Precision { kFp32, kInt8 };
 
 // Rows of floats with a stride.
 struct View {
@@ -37,14 +42,20 @@ struct HeadsArgs {
 
 class Compute {
  public:
-  Compute(Isa isa, int num_threads);
+  Compute(Isa isa, Precision precision, int num_threads);
 
   Isa isa() const noexcept { return isa_; }
   ThreadPool& pool() noexcept { return pool_; }
+  Precision precision() const noexcept { return precision_; }
   const LinearKernel& linear_kernel() const noexcept { return *linear_; }
+  // Null unless linears are in int8.
+  const LinearInt8Kernel* linear_int8_kernel() const noexcept {
+    return precision_ == Precision::kInt8 ? linear_int8_ : nullptr;
+  }
 
-  // Scratch for the largest attention and merge that will come.
-  void layout(Arena& arena, std::size_t attention_floats, std::size_t merge_floats) noexcept;
+  // Scratch for the largest attention, merge and linear (rows and inputs) that will come.
+  void layout(Arena& arena, std::size_t attention_floats, std::size_t merge_floats,
+              std::int64_t linear_rows, std::int64_t linear_inputs) noexcept;
 
   // y = act(x W^T + b) + residual; residual.data may be null, or y itself.
   void linear(const PackedLinear& weights, View x, View y, std::int64_t rows,
@@ -60,8 +71,11 @@ class Compute {
 
  private:
   Isa isa_;
+  Precision precision_;
   ThreadPool pool_;
   const LinearKernel* linear_;
+  const LinearInt8Kernel* linear_int8_;
+  QuantizeFn quantize_;
   LayerNormFn layer_norm_;
   RmsNormFn rms_norm_;
   GeluFn gelu_;
@@ -70,6 +84,7 @@ class Compute {
   const MergeAttentionKernel* merge_;
   float* scratch_ = nullptr;
   std::size_t scratch_per_thread_ = 0;
+  QuantizedRows quantized_{};
 };
 
 }  // namespace tokenfuse

@@ -38,13 +38,14 @@ std::unique_ptr<Arena> block(std::size_t bytes) {
 
 }  // namespace
 
-CpuEngine::CpuEngine(const ModelConfig& config, const TensorMap& tensors, int num_threads, Isa isa)
-    : config_(supported(config)), compute_(isa, num_threads) {
+CpuEngine::CpuEngine(const ModelConfig& config, const TensorMap& tensors, int num_threads, Isa isa,
+                     Precision precision)
+    : config_(supported(config)), compute_(isa, precision, num_threads) {
   Arena planned_weights;
-  Loader plan(tensors, compute_.linear_kernel(), planned_weights);
+  Loader plan(tensors, compute_.linear_kernel(), compute_.linear_int8_kernel(), planned_weights);
   load(plan);
   weights_ = block(planned_weights.peak_bytes());
-  Loader loader(tensors, compute_.linear_kernel(), *weights_);
+  Loader loader(tensors, compute_.linear_kernel(), compute_.linear_int8_kernel(), *weights_);
   load(loader);
 
   image_encoder_.need(space_);
@@ -79,9 +80,15 @@ void CpuEngine::layout(Arena& arena) noexcept {
        attention_scratch_floats(std::max(config_.decoder.max_tokens, latents),
                                 config_.decoder.head_dim),
        image_resampler_.attention_scratch(), fusion_.text_resampler().attention_scratch()});
+  const std::int64_t rows = std::max(
+      {config_.vision.num_tokens(), config_.text.max_tokens, latents, config_.decoder.max_tokens});
+  const std::int64_t inputs =
+      std::max({space_.width, space_.inner, space_.hidden,
+                config_.fusion.num_heads * std::max(config_.vision.width, config_.text.width)});
   compute_.layout(
       arena, attention,
-      std::max(image_resampler_.merge_scratch(), fusion_.text_resampler().merge_scratch()));
+      std::max(image_resampler_.merge_scratch(), fusion_.text_resampler().merge_scratch()), rows,
+      inputs);
   space_.layout(arena);
   // A picture and a question are never in work together: they share the rest.
   const std::size_t mark = arena.mark();

@@ -29,10 +29,12 @@ class CpuEngine {
  public:
   // Throws std::invalid_argument for a model it does not have or a tensor that does not fit,
   // std::bad_alloc where memory is out.
-  CpuEngine(const ModelConfig& config, const TensorMap& tensors, int num_threads, Isa isa);
+  CpuEngine(const ModelConfig& config, const TensorMap& tensors, int num_threads, Isa isa,
+            Precision precision);
 
   const ModelConfig& config() const noexcept { return config_; }
   Isa isa() const noexcept { return compute_.isa(); }
+  Precision precision() const noexcept { return compute_.precision(); }
   int num_threads() noexcept { return compute_.pool().num_threads(); }
   std::size_t weights_bytes() const noexcept { return weights_->capacity_bytes(); }
   std::size_t workspace_bytes() const noexcept { return workspace_->capacity_bytes(); }

@@ -90,14 +90,33 @@ PackedLinear Loader::linear(const std::string& prefix, std::initializer_list<con
 
 PackedLinear Loader::pack(const std::vector<float>& weight, const std::vector<float>& bias,
                           std::int64_t num_in, std::int64_t num_out) {
-  float* packed = space(linear_packed_floats(kernel_, num_out, num_in));
-  if (packed != nullptr) linear_pack(kernel_, weight.data(), num_in, num_out, num_in, packed);
   PackedLinear result;
-  result.packed = packed;
-  result.bias = bias.empty() ? nullptr : keep(bias);
   result.num_in = num_in;
   result.num_out = num_out;
+  if (int8_ != nullptr) {
+    pack_int8(weight, result);
+  } else {
+    float* packed = space(linear_packed_floats(kernel_, num_out, num_in));
+    if (packed != nullptr) linear_pack(kernel_, weight.data(), num_in, num_out, num_in, packed);
+    result.packed = packed;
+  }
+  result.bias = bias.empty() ? nullptr : keep(bias);
   return result;
+}
+
+void Loader::pack_int8(const std::vector<float>& weight, PackedLinear& to) {
+  const std::int64_t n = to.num_out, k = to.num_in;
+  const std::int64_t padded = linear_int8_num_panels(*int8_, n) * int8_->panel_width;
+  auto* packed = static_cast<std::uint8_t*>(arena_.bytes(linear_int8_packed_bytes(*int8_, n, k)));
+  float* scale = space(static_cast<std::size_t>(padded));
+  if (packed != nullptr) {
+    std::vector<std::int8_t> quantized(weight.size());
+    quantize_weights(weight.data(), k, n, k, quantized.data(), scale);
+    std::fill(scale + n, scale + padded, 0.0f);
+    linear_int8_pack(*int8_, quantized.data(), n, k, packed);
+  }
+  to.packed_int8 = packed;
+  to.scale = scale;
 }
 
 }  // namespace tokenfuse

@@ -12,6 +12,7 @@
 
 #include "core/arena.h"
 #include "kernels/linear/linear.h"
+#include "kernels/linear_int8/linear_int8.h"
 
 namespace tokenfuse {
 
@@ -27,9 +28,12 @@ using TensorMap = std::unordered_map<std::string, TensorView>;
 
 float half_to_float(std::uint16_t bits) noexcept;
 
-// y = x W^T + b, packed for a kernel; bias may be null.
+// y = x W^T + b, packed for a kernel; bias may be null. Either `packed`, or `packed_int8` with
+// the scale of each output, padded to whole panels.
 struct PackedLinear {
   const float* packed = nullptr;
+  const std::uint8_t* packed_int8 = nullptr;
+  const float* scale = nullptr;
   const float* bias = nullptr;
   std::int64_t num_in = 0, num_out = 0;
 };
@@ -43,8 +47,10 @@ struct Norm {
 
 class Loader {
  public:
-  Loader(const TensorMap& tensors, const LinearKernel& kernel, Arena& arena) noexcept
-      : tensors_(tensors), kernel_(kernel), arena_(arena) {}
+  // With `int8`, linears are packed for it; null keeps them in float32.
+  Loader(const TensorMap& tensors, const LinearKernel& kernel, const LinearInt8Kernel* int8,
+         Arena& arena) noexcept
+      : tensors_(tensors), kernel_(kernel), int8_(int8), arena_(arena) {}
 
   const LinearKernel& kernel() const noexcept { return kernel_; }
   bool planning() const noexcept { return arena_.planning(); }
@@ -69,8 +75,11 @@ class Loader {
                     std::int64_t num_in, std::int64_t num_out);
 
  private:
+  void pack_int8(const std::vector<float>& weight, PackedLinear& to);
+
   const TensorMap& tensors_;
   const LinearKernel& kernel_;
+  const LinearInt8Kernel* int8_;
   Arena& arena_;
 };
 

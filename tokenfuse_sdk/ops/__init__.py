@@ -1,6 +1,7 @@
 """The kernels as functions on NumPy arrays; `reference` holds each in float64.
 
-Every op takes `isa`: "scalar", "avx2", "avx512", or "" for TOKENFUSE_FORCE_ISA or the best.
+Every op takes `isa`: "scalar", "avx2", "avx512", "avx512_vnni", or "" for
+TOKENFUSE_FORCE_ISA or the best.
 """
 
 from tokenfuse_sdk.ops.attention import attention
@@ -9,7 +10,9 @@ from tokenfuse_sdk.ops.gated_add import gated_add
 from tokenfuse_sdk.ops.gelu import gelu
 from tokenfuse_sdk.ops.layer_norm import layer_norm
 from tokenfuse_sdk.ops.linear import linear
+from tokenfuse_sdk.ops.linear_int8 import linear_int8
 from tokenfuse_sdk.ops.merge_attention import merge_attention
+from tokenfuse_sdk.ops.quantize import quantize
 from tokenfuse_sdk.ops.rms_norm import rms_norm
 
 __all__ = [
@@ -19,6 +22,8 @@ __all__ = [
     "gelu",
     "layer_norm",
     "linear",
+    "linear_int8",
     "merge_attention",
+    "quantize",
     "rms_norm",
 ]

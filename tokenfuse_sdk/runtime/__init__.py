@@ -91,4 +91,6 @@ def open_runtime(
         UnsupportedModelError: the engine has no such model.
     """
     assert placement.device == "cpu", placement
-    return native_cpu.NativeCpuRuntime(config, weights, num_threads=placement.num_threads)
+    return native_cpu.NativeCpuRuntime(
+        config, weights, precision=placement.precision, num_threads=placement.num_threads
+    )

@@ -16,7 +16,9 @@ from tokenfuse_sdk.runtime.protocol import Capabilities, FloatArray, IdArray
 
 __all__ = ["PRECISIONS", "NativeCpuRuntime", "load_native", "unavailable_reason"]
 
-PRECISIONS = ("fp32",)
+# The first is the default. "int8": weights per output channel, activations per row; attention,
+# norms and the merging stay in fp32.
+PRECISIONS = ("fp32", "int8")
 
 
 def load_native() -> ModuleType:
@@ -50,6 +52,7 @@ class NativeCpuRuntime:
     Args:
         config: the model.
         weights: name to float16 or float32 array, as in `expected_tensors(config)`.
+        precision: one of `PRECISIONS`.
         num_threads: that one call uses; None for what affinity and cgroup allow.
 
     Raises:
@@ -63,6 +66,7 @@ class NativeCpuRuntime:
         config: ModelConfig,
         weights: Mapping[str, NDArray[Any]],
         *,
+        precision: str = "fp32",
         num_threads: int | None = None,
     ) -> None:
         native = load_native()
@@ -72,7 +76,11 @@ class NativeCpuRuntime:
             raise ConfigError(str(error)) from error
         try:
             self._engine = native.CpuEngine(
-                config.to_dict(), dict(weights), num_threads=num_threads or 0, isa=isa
+                config.to_dict(),
+                dict(weights),
+                num_threads=num_threads or 0,
+                isa=isa,
+                precision=precision,
             )
         except ValueError as error:
             raise UnsupportedModelError(
@@ -84,7 +92,7 @@ class NativeCpuRuntime:
         return Capabilities(
             runtime="native_cpu",
             device="cpu",
-            precision="fp32",
+            precision=self._engine.precision,
             isa=self._engine.isa,
             num_threads=self._engine.num_threads,
             token_map=True,

@@ -3,6 +3,8 @@
 
 #include <immintrin.h>
 
+#include <cstdint>
+
 namespace tokenfuse::avx2 {
 
 struct V {
@@ -46,6 +48,13 @@ struct V {
     alignas(32) float lanes[kLanes];
     _mm256_store_ps(lanes, a);
     for (int i = 0; i < n; ++i) p[i] = lanes[i];
+  }
+  // Integral values in -128..127 as bytes; NaN becomes some byte.
+  static void store_s8(std::int8_t* p, T a) noexcept {
+    const __m256i wide = _mm256_cvtps_epi32(a);
+    const __m128i half =
+        _mm_packs_epi32(_mm256_castsi256_si128(wide), _mm256_extracti128_si256(wide, 1));
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packs_epi16(half, half));
   }
   static float sum(T a) noexcept {
     __m128 half = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));

@@ -3,6 +3,8 @@
 
 #include <immintrin.h>
 
+#include <cstdint>
+
 namespace tokenfuse::avx512 {
 
 struct V {
@@ -38,6 +40,10 @@ struct V {
     return _mm512_mask_loadu_ps(set1(fill), mask(n), p);
   }
   static void store_n(float* p, T a, int n) noexcept { _mm512_mask_storeu_ps(p, mask(n), a); }
+  // Integral values in -128..127 as bytes; NaN becomes some byte.
+  static void store_s8(std::int8_t* p, T a) noexcept {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(a)));
+  }
   static float sum(T a) noexcept { return _mm512_reduce_add_ps(a); }
   static float max_lane(T a) noexcept { return _mm512_reduce_max_ps(a); }
 

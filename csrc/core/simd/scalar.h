@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cmath>
+#include <cstdint>
 
 namespace tokenfuse::scalar {
 
@@ -32,6 +33,10 @@ struct V {
   static T load_n(const float* p, int n, float fill) noexcept { return n > 0 ? *p : fill; }
   static void store_n(float* p, T a, int n) noexcept {
     if (n > 0) *p = a;
+  }
+  // An integral value in -128..127 as a byte; NaN becomes some byte.
+  static void store_s8(std::int8_t* p, T a) noexcept {
+    *p = a == a ? static_cast<std::int8_t>(a) : std::int8_t{0};
   }
   static float sum(T a) noexcept { return a; }
   static float max_lane(T a) noexcept { return a; }

@@ -12,7 +12,7 @@ extern const AttentionFn kAttentionAvx512;
 
 AttentionFn attention_kernel(Isa isa) noexcept {
 #if defined(TOKENFUSE_X86)
-  if (isa == Isa::kAvx512) return kAttentionAvx512;
+  if (isa >= Isa::kAvx512) return kAttentionAvx512;
   if (isa == Isa::kAvx2) return kAttentionAvx2;
 #endif
   static_cast<void>(isa);

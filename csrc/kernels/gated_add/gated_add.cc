@@ -12,7 +12,7 @@ extern const GatedAddFn kGatedAddAvx512;
 
 GatedAddFn gated_add_kernel(Isa isa) noexcept {
 #if defined(TOKENFUSE_X86)
-  if (isa == Isa::kAvx512) return kGatedAddAvx512;
+  if (isa >= Isa::kAvx512) return kGatedAddAvx512;
   if (isa == Isa::kAvx2) return kGatedAddAvx2;
 #endif
   static_cast<void>(isa);

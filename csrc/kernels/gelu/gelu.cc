@@ -12,7 +12,7 @@ extern const GeluFn kGeluAvx512;
 
 GeluFn gelu_kernel(Isa isa) noexcept {
 #if defined(TOKENFUSE_X86)
-  if (isa == Isa::kAvx512) return kGeluAvx512;
+  if (isa >= Isa::kAvx512) return kGeluAvx512;
   if (isa == Isa::kAvx2) return kGeluAvx2;
 #endif
   static_cast<void>(isa);

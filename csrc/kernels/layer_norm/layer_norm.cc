@@ -12,7 +12,7 @@ extern const LayerNormFn kLayerNormAvx512;
 
 LayerNormFn layer_norm_kernel(Isa isa) noexcept {
 #if defined(TOKENFUSE_X86)
-  if (isa == Isa::kAvx512) return kLayerNormAvx512;
+  if (isa >= Isa::kAvx512) return kLayerNormAvx512;
   if (isa == Isa::kAvx2) return kLayerNormAvx2;
 #endif
   static_cast<void>(isa);

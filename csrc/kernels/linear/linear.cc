@@ -23,7 +23,9 @@ const LinearKernel* const kVariants[kNumIsas] = {
 #if defined(TOKENFUSE_X86)
     &kLinearAvx2,
     &kLinearAvx512,
+    &kLinearAvx512,
 #else
+    &kLinearScalar,
     &kLinearScalar,
     &kLinearScalar,
 #endif

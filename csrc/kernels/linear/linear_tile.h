@@ -18,8 +18,9 @@ inline typename V::T activate(typename V::T x, Activation activation) noexcept {
   return x;
 }
 
-template <typename V, int R, int C>
-inline void linear_store(const LinearArgs& a, std::int64_t row, std::int64_t column,
+// The ending of every linear, on sums in registers: bias, activation, residual, store.
+template <typename V, int R, int C, typename Args>
+inline void linear_store(const Args& a, std::int64_t row, std::int64_t column,
                          typename V::T (&acc)[R][C]) noexcept {
   using T = typename V::T;
   const std::int64_t left = a.n - column;

@@ -19,7 +19,7 @@ constexpr MergeAttentionKernel kScalar{merge_attention_rows<scalar::V>,
 
 const MergeAttentionKernel& merge_attention_kernel(Isa isa) noexcept {
 #if defined(TOKENFUSE_X86)
-  if (isa == Isa::kAvx512) return kMergeAttentionAvx512;
+  if (isa >= Isa::kAvx512) return kMergeAttentionAvx512;
   if (isa == Isa::kAvx2) return kMergeAttentionAvx2;
 #endif
   static_cast<void>(isa);

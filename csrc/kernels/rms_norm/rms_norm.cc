@@ -12,7 +12,7 @@ extern const RmsNormFn kRmsNormAvx512;
 
 RmsNormFn rms_norm_kernel(Isa isa) noexcept {
 #if defined(TOKENFUSE_X86)
-  if (isa == Isa::kAvx512) return kRmsNormAvx512;
+  if (isa >= Isa::kAvx512) return kRmsNormAvx512;
   if (isa == Isa::kAvx2) return kRmsNormAvx2;
 #endif
   static_cast<void>(isa);

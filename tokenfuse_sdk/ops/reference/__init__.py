@@ -6,7 +6,9 @@ from tokenfuse_sdk.ops.reference.gated_add import gated_add
 from tokenfuse_sdk.ops.reference.gelu import gelu
 from tokenfuse_sdk.ops.reference.layer_norm import layer_norm
 from tokenfuse_sdk.ops.reference.linear import linear
+from tokenfuse_sdk.ops.reference.linear_int8 import linear_int8
 from tokenfuse_sdk.ops.reference.merge_attention import merge_attention
+from tokenfuse_sdk.ops.reference.quantize import quantize
 from tokenfuse_sdk.ops.reference.rms_norm import rms_norm
 
 __all__ = [
@@ -16,6 +18,8 @@ __all__ = [
     "gelu",
     "layer_norm",
     "linear",
+    "linear_int8",
     "merge_attention",
+    "quantize",
     "rms_norm",
 ]

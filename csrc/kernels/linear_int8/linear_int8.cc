@@ -1,0 +1,125 @@
+#include "kernels/linear_int8/linear_int8.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/simd/scalar.h"
+#include "core/thread_pool.h"
+#include "kernels/linear_int8/linear_int8_tile.h"
+
+namespace tokenfuse {
+
+#if defined(TOKENFUSE_X86)
+extern const LinearInt8Kernel kLinearInt8Avx2;
+extern const LinearInt8Kernel kLinearInt8Avx512;
+extern const LinearInt8Kernel kLinearInt8Avx512Vnni;
+#endif
+
+namespace {
+
+struct Scalar {
+  using V = scalar::V;
+  using Sums = std::int32_t;
+  using Weights = std::int32_t;
+  using Values = std::int32_t;
+  static constexpr int kGroup = 1;
+  static constexpr int kOffset = 0;
+
+  static Sums zero() noexcept { return 0; }
+  static Weights load(const std::uint8_t* w) noexcept { return static_cast<std::int8_t>(*w); }
+  static Values broadcast(const std::int8_t* q) noexcept { return *q; }
+  static Sums dot(Sums sum, Weights w, Values q) noexcept { return sum + w * q; }
+  static Sums add(Sums a, Sums b) noexcept { return a + b; }
+  static float to_float(Sums sum, std::int32_t) noexcept { return static_cast<float>(sum); }
+};
+
+// 4 x 8 sums: what a compiler keeps in registers on any machine.
+constexpr LinearInt8Kernel kScalar{8, 4, 1, 0, linear_int8_run<Scalar, 4, 8>};
+
+const LinearInt8Kernel* const kVariants[kNumIsas] = {
+    &kScalar,
+#if defined(TOKENFUSE_X86)
+    &kLinearInt8Avx2,
+    &kLinearInt8Avx512,
+    &kLinearInt8Avx512Vnni,
+#else
+    &kScalar,
+    &kScalar,
+    &kScalar,
+#endif
+};
+
+}  // namespace
+
+const LinearInt8Kernel& linear_int8_kernel(Isa isa) noexcept {
+  return *kVariants[static_cast<int>(isa)];
+}
+
+void quantize_weights(const float* w, std::int64_t ldw, std::int64_t n, std::int64_t k,
+                      std::int8_t* quantized, float* scale) noexcept {
+  std::int32_t sum = 0;
+  const QuantizeFn quantize = quantize_kernel(Isa::kScalar);
+  for (std::int64_t i = 0; i < n; ++i) {
+    quantize(w + i * ldw, ldw, quantized + i * k, k, scale + i, &sum, 1, k);
+  }
+}
+
+void linear_int8_pack(const LinearInt8Kernel& kernel, const std::int8_t* w, std::int64_t n,
+                      std::int64_t k, std::uint8_t* packed) noexcept {
+  const std::int64_t width = kernel.panel_width, group = kernel.group;
+  for (std::int64_t panel = 0; panel < linear_int8_num_panels(kernel, n); ++panel) {
+    for (std::int64_t first = 0; first < int8_padded(k); first += group) {
+      for (std::int64_t j = 0; j < width; ++j) {
+        const std::int64_t row = panel * width + j;
+        for (std::int64_t i = first; i < first + group; ++i) {
+          const int value = row < n && i < k ? w[row * k + i] : 0;
+          *packed++ = static_cast<std::uint8_t>(value + kernel.offset);
+        }
+      }
+    }
+  }
+}
+
+void linear_int8(const LinearInt8Kernel& kernel, QuantizeFn quantize, const float* x,
+                 std::int64_t ldx, const QuantizedRows& rows, LinearInt8Args args,
+                 ThreadPool& pool) noexcept {
+  if (args.m <= 0 || args.n <= 0) return;
+  args.q = rows.q;
+  args.ldq = rows.ldq;
+  args.scale = rows.scale;
+  args.sum = rows.sum;
+  const auto quantize_from = [&](std::int64_t begin, std::int64_t end) {
+    quantize(x + begin * ldx, ldx, rows.q + begin * rows.ldq, rows.ldq, rows.scale + begin,
+             rows.sum + begin, end - begin, args.k);
+  };
+  const std::int64_t num_panels = linear_int8_num_panels(kernel, args.n);
+  const std::int64_t num_threads = pool.num_threads();
+  // Waking a thread costs about 5 us: below that much work (at some 200 GMAC/s per core) one
+  // thread is faster.
+  constexpr std::int64_t kMinMacs = 512 * 1024;
+  if (num_threads == 1 || args.m * args.n * args.k < kMinMacs) {
+    quantize_from(0, args.m);
+    kernel.run(args, 0, args.m, 0, num_panels);
+    return;
+  }
+  const std::int64_t wanted = num_threads * 4;
+  const std::int64_t row_tiles = (args.m + kernel.tile_rows - 1) / kernel.tile_rows;
+  if (row_tiles >= wanted) {
+    // Rows alone: a thread quantises those that it multiplies, and they are still in its cache.
+    pool.parallel_for(wanted, [&](std::int64_t task, int) {
+      const std::int64_t begin = row_tiles * task / wanted * kernel.tile_rows;
+      const std::int64_t end = std::min(args.m, row_tiles * (task + 1) / wanted * kernel.tile_rows);
+      quantize_from(begin, end);
+      kernel.run(args, begin, end, 0, num_panels);
+    });
+    return;
+  }
+  // Few rows: all of them at once, and the weights split.
+  quantize_from(0, args.m);
+  const std::int64_t tasks = std::min(num_panels, wanted);
+  pool.parallel_for(tasks, [&](std::int64_t task, int) {
+    kernel.run(args, 0, args.m, num_panels * task / tasks, num_panels * (task + 1) / tasks);
+  });
+}
+
+}  // namespace tokenfuse

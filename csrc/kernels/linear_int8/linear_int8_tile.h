@@ -1,0 +1,118 @@
+// The micro-kernel of `linear_int8`, for any set of integer instructions K.
+//
+// K has: V, the float vectors of the ending; Sums, a register of V::kLanes int32 sums; Weights, one
+// of V::kLanes x kGroup weights; Values, kGroup activations broadcast; zero, load, broadcast, dot,
+// add; and to_float. A tile is R rows by C registers of outputs, and all of its sums stay in
+// registers.
+#pragma once
+
+#include "kernels/linear/linear_tile.h"
+#include "kernels/linear_int8/linear_int8.h"
+
+namespace tokenfuse {
+
+// s_M t_N (sums - offset * sum_M), then the ending.
+template <typename K, int R, int C>
+inline void linear_int8_store(const LinearInt8Args& a, std::int64_t row, std::int64_t column,
+                              typename K::Sums (&acc)[R][C]) noexcept {
+  using V = typename K::V;
+  typename V::T values[R][C];
+  for (int c = 0; c < C; ++c) {
+    // The scales are padded to whole panels.
+    const typename V::T weight_scale = V::load(a.weight_scale + column + c * V::kLanes);
+    for (int r = 0; r < R; ++r) {
+      const typename V::T sum = K::to_float(acc[r][c], K::kOffset * a.sum[row + r]);
+      values[r][c] = V::mul(sum, V::mul(weight_scale, V::set1(a.scale[row + r])));
+    }
+  }
+  linear_store<V, R, C>(a, row, column, values);
+}
+
+template <typename K, int R, int C>
+inline void linear_int8_tile(const LinearInt8Args& a, std::int64_t row,
+                             std::int64_t panel) noexcept {
+  constexpr int kLanes = K::V::kLanes;
+  constexpr int kWidth = C * kLanes;
+  const std::int64_t padded = int8_padded(a.k);
+  const std::uint8_t* w = a.packed + panel * kWidth * padded;
+  const std::int8_t* q = a.q + row * a.ldq;
+  typename K::Sums acc[R][C];
+  for (int r = 0; r < R; ++r) {
+    for (int c = 0; c < C; ++c) acc[r][c] = K::zero();
+  }
+  for (std::int64_t k = 0; k < padded; k += K::kGroup, w += kWidth * K::kGroup) {
+    typename K::Weights b[C];
+    for (int c = 0; c < C; ++c) b[c] = K::load(w + c * kLanes * K::kGroup);
+    for (int r = 0; r < R; ++r) {
+      const typename K::Values value = K::broadcast(q + r * a.ldq + k);
+      for (int c = 0; c < C; ++c) acc[r][c] = K::dot(acc[r][c], b[c], value);
+    }
+  }
+  linear_int8_store<K, R, C>(a, row, panel * kWidth, acc);
+}
+
+// One row: partial sums hide the latency of the dot product. They are exact, so that it is the
+// same sum.
+template <typename K, int C>
+inline void linear_int8_row(const LinearInt8Args& a, std::int64_t row,
+                            std::int64_t panel) noexcept {
+  constexpr int kLanes = K::V::kLanes;
+  constexpr int kWidth = C * kLanes;
+  constexpr int kParts = 4;
+  constexpr int kStep = kWidth * K::kGroup;
+  const std::int64_t padded = int8_padded(a.k);
+  const std::uint8_t* w = a.packed + panel * kWidth * padded;
+  const std::int8_t* q = a.q + row * a.ldq;
+  typename K::Sums part[kParts][C];
+  for (int p = 0; p < kParts; ++p) {
+    for (int c = 0; c < C; ++c) part[p][c] = K::zero();
+  }
+  std::int64_t k = 0;
+  for (; k + kParts * K::kGroup <= padded; k += kParts * K::kGroup) {
+    for (int p = 0; p < kParts; ++p, w += kStep) {
+      const typename K::Values value = K::broadcast(q + k + p * K::kGroup);
+      for (int c = 0; c < C; ++c) {
+        part[p][c] = K::dot(part[p][c], K::load(w + c * kLanes * K::kGroup), value);
+      }
+    }
+  }
+  for (; k < padded; k += K::kGroup, w += kStep) {
+    const typename K::Values value = K::broadcast(q + k);
+    for (int c = 0; c < C; ++c) {
+      part[0][c] = K::dot(part[0][c], K::load(w + c * kLanes * K::kGroup), value);
+    }
+  }
+  typename K::Sums acc[1][C];
+  for (int c = 0; c < C; ++c) {
+    acc[0][c] = K::add(K::add(part[0][c], part[1][c]), K::add(part[2][c], part[3][c]));
+  }
+  linear_int8_store<K, 1, C>(a, row, panel * kWidth, acc);
+}
+
+// The rest of the rows, fewer than R + 1.
+template <typename K, int R, int C>
+inline void linear_int8_rest(const LinearInt8Args& a, std::int64_t row, std::int64_t rows,
+                             std::int64_t panel) noexcept {
+  if constexpr (R == 1) {
+    if (rows == 1) linear_int8_row<K, C>(a, row, panel);
+  } else {
+    if (rows == R) {
+      linear_int8_tile<K, R, C>(a, row, panel);
+    } else {
+      linear_int8_rest<K, R - 1, C>(a, row, rows, panel);
+    }
+  }
+}
+
+template <typename K, int R, int C>
+void linear_int8_run(const LinearInt8Args& a, std::int64_t row_begin, std::int64_t row_end,
+                     std::int64_t panel_begin, std::int64_t panel_end) noexcept {
+  // A panel stays in the first-level cache while all rows pass by.
+  for (std::int64_t panel = panel_begin; panel < panel_end; ++panel) {
+    std::int64_t row = row_begin;
+    for (; row + R <= row_end; row += R) linear_int8_tile<K, R, C>(a, row, panel);
+    linear_int8_rest<K, R, C>(a, row, row_end - row, panel);
+  }
+}
+
+}  // namespace tokenfuse

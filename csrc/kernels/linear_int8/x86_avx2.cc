@@ -1,0 +1,41 @@
+#include <cstring>
+
+#include "core/simd/avx2.h"
+#include "kernels/linear_int8/linear_int8_tile.h"
+
+namespace tokenfuse {
+namespace {
+
+// Widened to 16 bits, whose products are added in pairs to int32; the shorter way over
+// `vpmaddubsw` saturates.
+struct Pairs {
+  using V = avx2::V;
+  using Sums = __m256i;
+  using Weights = __m256i;
+  using Values = __m256i;
+  static constexpr int kGroup = 2;
+  static constexpr int kOffset = 0;
+
+  static Sums zero() noexcept { return _mm256_setzero_si256(); }
+  static Weights load(const std::uint8_t* w) noexcept {
+    return _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(w)));
+  }
+  static Values broadcast(const std::int8_t* q) noexcept {
+    std::int16_t two;
+    std::memcpy(&two, q, sizeof(two));
+    return _mm256_cvtepi8_epi16(_mm_set1_epi16(two));
+  }
+  static Sums dot(Sums sum, Weights w, Values q) noexcept {
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(w, q));
+  }
+  static Sums add(Sums a, Sums b) noexcept { return _mm256_add_epi32(a, b); }
+  static V::T to_float(Sums sum, std::int32_t) noexcept { return _mm256_cvtepi32_ps(sum); }
+};
+
+}  // namespace
+
+// 5 x 2 sums + 2 of weights + 2 of activations and products: 14 of 16 registers.
+extern const LinearInt8Kernel kLinearInt8Avx2;
+const LinearInt8Kernel kLinearInt8Avx2{16, 5, 2, 0, linear_int8_run<Pairs, 5, 2>};
+
+}  // namespace tokenfuse
