@@ -108,13 +108,16 @@ void Compute::gated_add(float a, const float* x, float b, const float* z, float*
 }
 
 void Compute::attend(const HeadsArgs& args) noexcept {
-  // A split of the queries repeats the transposition of the keys: only where heads are few.
+  // A split of the queries repeats the transposition of the keys: only as many as give every
+  // thread the same number of tasks.
   const std::int64_t threads = pool_.num_threads();
   const std::int64_t macs = args.num_heads * args.num_queries * args.num_keys * args.head_dim;
   const bool serial = threads == 1 || macs < kMinParallelMacs;
-  const std::int64_t splits = serial ? 1
-                                     : std::min((threads + args.num_heads - 1) / args.num_heads,
-                                                std::max<std::int64_t>(1, args.num_queries / 4));
+  std::int64_t splits = 1;
+  const std::int64_t most = std::max<std::int64_t>(1, args.num_queries / 4);
+  while (!serial && splits < most && splits < threads && args.num_heads * splits % threads != 0) {
+    ++splits;
+  }
   auto run = [&](std::int64_t task, int thread) {
     const std::int64_t head = task / splits, split = task % splits;
     const std::int64_t begin = args.num_queries * split / splits;

@@ -33,7 +33,8 @@ def test_every_op_is_in_every_place(op):
     assert not missing
     # A convolution is made of linear's variants.
     if op != "conv2d":
-        for isa in ("avx2", "avx512"):
+        isas = ("avx2", "avx512", "avx512_vnni") if "int8" in op else ("avx2", "avx512")
+        for isa in isas:
             assert (ROOT / f"csrc/kernels/{op}/x86_{isa}.cc").is_file()
 
 
