@@ -16,6 +16,9 @@ from tokenfuse_training.model import JointModel
 # Logits: worst error over the row's norm, relative. 1e-4 is the bar of the project; float32
 # sums over some 10 layers of a few hundred terms stay near 2e-6.
 _LOGITS_BOUND = 2e-5
+# Weights and activations are off by a uniform half step of 1/127 of their largest, some 1% of
+# their root mean square; over some 20 layers in a row that adds up to a few percent.
+_INT8_BOUND = 0.15
 _NANO = named_config("nano")
 
 
@@ -281,3 +284,44 @@ def test_memory_is_reported_and_near_what_the_weights_need() -> None:
     plain = sum(value.nbytes for value in weights_of(model).values())
     assert 0.9 * plain < report["weights_bytes"] < 1.3 * plain
     assert 0 < report["workspace_bytes"] < 4_000_000
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_int8_logits_are_near_those_of_fp32(name: str) -> None:
+    config = CONFIGS[name]
+    model = make_reference(config)
+    image, text, answer = make_inputs(config)
+    full = make_engine(model)
+    want = full.logits(full.encode_image(image, config.fusion.num_latents), text, answer)
+    first = None
+    for isa in _native.available_isas():
+        engine = make_engine(model, precision="int8", isa=isa, num_threads=2)
+        assert (engine.precision, engine.isa) == ("int8", isa)
+        got = engine.logits(engine.encode_image(image, config.fusion.num_latents), text, answer)
+        assert 1e-5 < relative_error(got, want) < _INT8_BOUND
+        first = got if first is None else first
+        # The products are exact; what is rounded between them may tip a value to the next step.
+        assert relative_error(got, first) < _INT8_BOUND / 3
+
+
+def test_the_number_of_threads_does_not_change_a_bit_of_int8() -> None:
+    config = CONFIGS["nano"]
+    model = make_reference(config)
+    image, text, answer = make_inputs(config)
+    results = []
+    for num_threads in (1, 2, 5):
+        engine = make_engine(model, precision="int8", num_threads=num_threads)
+        results.append(engine.logits(engine.encode_image(image, 16), text, answer))
+    for other in results[1:]:
+        np.testing.assert_array_equal(other, results[0])
+
+
+def test_int8_weights_take_less_than_a_third() -> None:
+    model = make_reference(CONFIGS["nano"])
+    full, small = (make_engine(model, precision=p).memory_report() for p in ("fp32", "int8"))
+    assert small["weights_bytes"] < full["weights_bytes"] / 3
+
+
+def test_an_unknown_precision_is_refused() -> None:
+    with pytest.raises(ValueError, match="choose one of fp32, int8"):
+        make_engine(make_reference(CONFIGS["nano"]), precision="int4")

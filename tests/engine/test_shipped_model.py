@@ -60,3 +60,23 @@ def test_engine_and_reference_answer_alike_and_right(asked, token_budget):
     if token_budget == 16:
         assert right / total >= 0.95
         assert min(map(np.mean, by_family.values())) >= 0.85
+
+
+def test_int8_answers_as_fp32_does() -> None:
+    same, right, total, index = 0, 0, 0, 0
+    with tf.load("scenes-nano") as full, tf.load("scenes-nano", precision="int8") as small:
+        assert (small.precision, small.info.precision) == ("int8", "int8")
+        while total < NUM_QUESTIONS:
+            one = scene_examples("test", index, seed=SEED + 1, num_questions=16)
+            tokens = [model.encode_image(one.image_HWC) for model in (full, small)]
+            for question in one.questions:
+                want = full.answer(tokens[0], question.text).text
+                got = small.answer(tokens[1], question.text).text
+                same, right, total = (
+                    same + (got == want),
+                    right + (got == question.answer),
+                    total + 1,
+                )
+            index += 1
+    assert same / total >= 0.995
+    assert right / total >= 0.95
