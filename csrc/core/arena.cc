@@ -49,10 +49,4 @@ float* Arena::floats(std::size_t count) noexcept {
   return reinterpret_cast<float*>(block_ + begin);
 }
 
-float* aligned_floats(std::size_t count) noexcept {
-  return static_cast<float*>(allocate(bytes_of(count == 0 ? 1 : count)));
-}
-
-void aligned_free(float* pointer) noexcept { ::operator delete(pointer, kAlign); }
-
 }  // namespace tokenfuse

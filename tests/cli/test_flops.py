@@ -63,6 +63,24 @@ def test_a_file_that_is_no_config_is_refused(tmp_path, content):
     assert isinstance(_run("--config", str(path)).exception, ConfigError)
 
 
+@pytest.mark.parametrize(
+    ("extra", "word"),
+    [
+        ('"x": ' + "9" * 5000, "cannot be read"),
+        ('"name": "nano", "name": "nano"', "twice"),
+        ('"x": NaN', "NaN"),
+    ],
+)
+def test_json_that_a_bundle_may_not_hold_is_refused_here_too(tmp_path, extra, word):
+    path = tmp_path / "config.json"
+    content = json.dumps({k: v for k, v in named_config("nano").to_dict().items() if k != "name"})
+    path.write_text(f"{content[:-1]}, {extra}}}")
+    error = _run("--config", str(path)).exception
+    assert isinstance(error, ConfigError)
+    assert word in str(error)
+    assert "pass a config.json" in str(error)
+
+
 def test_usage_errors():
     assert isinstance(_run("nano", "--token-budget", "5").exception, TokenBudgetError)
     assert isinstance(_run("nano", "--text-tokens", "0").exception, ConfigError)

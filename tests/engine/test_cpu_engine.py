@@ -281,3 +281,25 @@ def test_memory_is_reported_and_near_what_the_weights_need() -> None:
     plain = sum(value.nbytes for value in weights_of(model).values())
     assert 0.9 * plain < report["weights_bytes"] < 1.3 * plain
     assert 0 < report["workspace_bytes"] < 4_000_000
+
+
+def test_other_python_threads_run_on_during_a_call() -> None:
+    """The GIL is released: with it held, the main thread stood still until the call is over."""
+    config = CONFIGS["nano"]
+    engine = make_engine(make_reference(config), num_threads=1)
+    image, text, answer = make_inputs(config)
+    f_ND = engine.encode_image(image, config.fusion.num_latents)
+    finished = threading.Event()
+
+    def one_long_call() -> None:
+        engine.score(f_ND, text, [answer] * 2_000)
+        finished.set()
+
+    thread = threading.Thread(target=one_long_call)
+    thread.start()
+    steps = 0
+    while not finished.wait(0.001):
+        steps += 1
+    thread.join()
+    # Some 0.3 ms a candidate. A thread that waits for the GIL would count one or two.
+    assert steps > 20
