@@ -10,9 +10,10 @@ import pytest
 from click.testing import CliRunner
 
 from tokenfuse_sdk.cli.flops import flops
-from tokenfuse_sdk.config import FUSION_KINDS, SIZES, named_config
+from tokenfuse_sdk.config import FUSION_KINDS
 from tokenfuse_sdk.errors import ConfigError, TokenBudgetError
 from tokenfuse_sdk.flops import count_flops
+from tokenfuse_sdk.sizes import SIZES, named_config
 
 
 def _run(*arguments):

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from tokenfuse_sdk import _native
-from tokenfuse_sdk.config import ModelConfig, named_config
+from tokenfuse_sdk.config import ModelConfig
+from tokenfuse_sdk.sizes import named_config
 from tokenfuse_training.model import JointModel
 
 # Logits: worst error over the row's norm, relative. 1e-4 is the bar of the project; float32

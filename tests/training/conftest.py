@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from tokenfuse_sdk.config import named_config
+from tokenfuse_sdk.sizes import named_config
 from tokenfuse_training.data.scenes.vocabulary import words
 from tokenfuse_training.data.store import StoreSpec, open_store
 from tokenfuse_training.recipes.recipe import Recipe, Stage

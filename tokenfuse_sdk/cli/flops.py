@@ -9,10 +9,11 @@ import pathlib
 
 import click
 
-from tokenfuse_sdk.config import FUSION_KINDS, SIZES, ModelConfig, named_config
+from tokenfuse_sdk.config import FUSION_KINDS, ModelConfig
 from tokenfuse_sdk.errors import BundleFormatError, ConfigError
 from tokenfuse_sdk.flops import FlopReport, count_flops
 from tokenfuse_sdk.plain_file import PlainFileError, read_plain_file
+from tokenfuse_sdk.sizes import SIZES, named_config
 from tokenfuse_sdk.weights import expected_tensors
 
 __all__ = ["flops"]
