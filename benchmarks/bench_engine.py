@@ -14,7 +14,7 @@ import torch
 from timing import Case, main
 
 from tokenfuse_sdk import _native
-from tokenfuse_sdk.config import named_config
+from tokenfuse_sdk.sizes import named_config
 from tokenfuse_training.model import JointModel
 
 _ANSWER_TOKENS = 2

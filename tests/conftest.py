@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from tokenfuse_sdk.bundle import write_bundle
-from tokenfuse_sdk.config import ModelConfig, named_config
+from tokenfuse_sdk.config import ModelConfig
 from tokenfuse_sdk.preprocess import PreprocessConfig
+from tokenfuse_sdk.sizes import named_config
 from tokenfuse_sdk.weights import expected_tensors
 
 

@@ -11,6 +11,7 @@ import contextlib
 import errno
 import os
 import pathlib
+import secrets
 import shutil
 import sys
 import tempfile
@@ -31,20 +32,31 @@ def sync_folder(path: pathlib.Path) -> None:
 
 
 def write_file(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write `data` to `path` through a temporary file beside it and a rename."""
+    """Write `data` to `path` through a temporary file beside it and a rename.
+
+    Raises:
+        OSError: the folder is not there (FileNotFoundError) or cannot be written, and is
+            named; or `path` cannot be replaced.
+    """
     target = pathlib.Path(path)
-    descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    temporary = pathlib.Path(name)
+    # Part of the name only: with all of it, the longest names would have no temporary file.
+    temporary = target.parent / f".{target.name[:32]}.{secrets.token_hex(8)}"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    try:
+        # As open() would: the system takes the umask off.
+        descriptor = os.open(temporary, flags, 0o666)
+    except OSError as error:
+        # The user knows nothing of the temporary file: what is wrong is its folder.
+        raise OSError(error.errno, error.strerror, str(target.parent)) from error
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        # mkstemp makes it private; give it the mode that open() would have.
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)
-        temporary.replace(target)
+        try:
+            temporary.replace(target)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(target)) from error
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

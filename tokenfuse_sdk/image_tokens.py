@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import pathlib
-import stat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +15,8 @@ from safetensors.numpy import save
 
 from tokenfuse_sdk.atomic import write_file
 from tokenfuse_sdk.bundle import read_safetensors
-from tokenfuse_sdk.bundle.safetensors_file import check_finite
 from tokenfuse_sdk.errors import BundleError, OutputExistsError, TokensError
+from tokenfuse_sdk.plain_file import PlainFileError, read_plain_file
 
 __all__ = ["ImageTokens"]
 
@@ -25,11 +24,6 @@ _FORMAT = "tokenfuse-image-tokens"
 _VERSION = "1"
 # 4,096 tokens of width 8,192 are 128 MiB: the largest that a config may have.
 _MAX_FILE_BYTES = (128 << 20) + (1 << 20)
-
-
-def _open_at_once(path: str, flags: int) -> int:
-    """An opener for `open`: a named pipe in place of the file must not block us."""
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -97,17 +91,12 @@ class ImageTokens:
             FileNotFoundError: it is not there.
         """
         source = pathlib.Path(path)
-        with open(source, "rb", opener=_open_at_once) as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode) or status.st_size > _MAX_FILE_BYTES:
-                raise TokensError(
-                    f"{source} is no plain file of at most {_MAX_FILE_BYTES} bytes; pass a file "
-                    "that ImageTokens.save wrote"
-                )
-            data = file.read(status.st_size)
+        try:
+            data = read_plain_file(source, max_bytes=_MAX_FILE_BYTES)
+        except PlainFileError as error:
+            raise TokensError(f"{error}; pass a file that ImageTokens.save wrote") from error
         try:
             arrays, metadata = read_safetensors(data, str(source))
-            check_finite(arrays, str(source))
         except BundleError as error:
             raise TokensError(f"{error}; encode the picture again") from error
         known = metadata.get("format") == _FORMAT and set(arrays) == {"image_tokens"}

@@ -307,7 +307,8 @@ class Model:
         Raises:
             QuestionError: no candidates, or one that is empty or too long.
         """
-        if isinstance(candidates, str) or not candidates:
+        is_list = isinstance(candidates, Sequence) and not isinstance(candidates, str | bytes)
+        if not is_list or not candidates:
             raise QuestionError("candidates: need a list of one text or more")
         runtime = self._open_runtime()
         limit = self._config.decoder.max_tokens

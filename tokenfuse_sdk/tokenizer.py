@@ -12,6 +12,8 @@ from tokenfuse_sdk.errors import BundleFormatError, QuestionError
 __all__ = ["Tokenizer"]
 
 _PAD_ID, _EOS_ID = 0, 1
+# No vocabulary has it: a private-use character.
+_NO_WORD = "\ue000"
 
 
 class Tokenizer:
@@ -49,6 +51,14 @@ class Tokenizer:
         # A file may ask for padding or truncation; both are ours to decide.
         inner.no_padding()
         inner.no_truncation()
+        # "</s>" in a question is text, not its end.
+        inner.encode_special_tokens = True
+        try:
+            inner.encode(_NO_WORD, add_special_tokens=False)
+        except Exception as error:  # the library raises plain Exception
+            raise BundleFormatError(
+                f"tokenizer.json cannot take a word that it does not know: {error}"
+            ) from error
         return cls(inner, vocabulary.get("<unk>"))
 
     @property
@@ -80,6 +90,10 @@ class Tokenizer:
                     f"the text has the character {character!r} at {position}; remove it"
                 )
         ids = [*self._encode(text).ids, _EOS_ID]
+        if _PAD_ID in ids or _EOS_ID in ids[:-1]:
+            raise QuestionError(
+                f"the text {text!r} holds <pad> or </s>, which are signs of the model"
+            )
         if len(ids) > max_tokens:
             raise QuestionError(
                 f"the text has {len(ids)} tokens with its end; at most {max_tokens}. Shorten it"

@@ -53,10 +53,4 @@ void* Arena::bytes(std::size_t count) noexcept {
   return block_ + begin;
 }
 
-float* aligned_floats(std::size_t count) noexcept {
-  return static_cast<float*>(allocate(bytes_of(count == 0 ? 1 : count)));
-}
-
-void aligned_free(float* pointer) noexcept { ::operator delete(pointer, kAlign); }
-
 }  // namespace tokenfuse

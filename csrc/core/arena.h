@@ -43,8 +43,4 @@ class Arena {
   std::size_t peak_ = 0;
 };
 
-// `count` floats aligned to Arena::kAlignment; null where there is no memory.
-float* aligned_floats(std::size_t count) noexcept;
-void aligned_free(float* pointer) noexcept;
-
 }  // namespace tokenfuse

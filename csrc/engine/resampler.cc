@@ -119,6 +119,8 @@ void Resampler::layout(Arena& arena) noexcept {
   };
   merged_ = view(num_latents_, std::max(merged, width_));
   if (has_projected_) key_values_ = view(num_tokens_, 2 * width_);
+  // Only pictures are mapped.
+  if (!may_fold_) return;
   lse_ = arena.floats(static_cast<std::size_t>(num_latents_ * num_heads_));
   weights_ = arena.floats(static_cast<std::size_t>(num_latents_ * num_heads_ * num_tokens_));
 }

@@ -56,7 +56,7 @@ class Loader {
   bool planning() const noexcept { return arena_.planning(); }
 
   // The tensor as float32 in a vector of its own, for folding. Throws std::invalid_argument
-  // where it is missing or has another shape.
+  // where it is missing or has another shape. Zeros when planning.
   std::vector<float> read(const std::string& name, std::initializer_list<std::int64_t> shape) const;
   float scalar(const std::string& name) const { return read(name, {})[0]; }
 

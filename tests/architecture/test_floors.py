@@ -12,8 +12,8 @@ SDK = ROOT / "tokenfuse_sdk"
 
 # Lowest floor first. A module may import from its own floor's row or below.
 FLOORS = [
-    {"errors", "config", "atomic", "_native"},
-    {"weights", "ops.reference", "flops"},
+    {"errors", "config", "atomic", "plain_file", "native", "_native"},
+    {"weights", "ops.reference", "flops", "sizes"},
     {"ops", "bundle", "preprocess", "tokenizer"},
     {"runtime"},
     {"golden", "image_tokens", "results", "model", "shipped", ""},

@@ -27,10 +27,13 @@ def test_every_op_is_in_every_place(op):
         f"tokenfuse_sdk/ops/{op}.py",
         f"tokenfuse_sdk/ops/reference/{op}.py",
         f"tests/ops/test_{op}.py",
+        f"tests/cpp/test_{op}.cc",
         f"benchmarks/bench_{op}.py",
     )
     missing = [place for place in places if not (ROOT / place).is_file()]
     assert not missing
+    bound = (ROOT / "csrc/bind/bind_ops.cc").read_text(encoding="utf-8")
+    assert f'module.def("{op}", ' in bound
     # A convolution is made of linear's variants.
     if op != "conv2d":
         isas = ("avx2", "avx512", "avx512_vnni") if "int8" in op else ("avx2", "avx512")

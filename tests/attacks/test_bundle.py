@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import math
 import os
 import pathlib
 import struct
+import time
 import tracemalloc
 
 import numpy as np
 import pytest
 from safetensors.numpy import load, save
 
+import tokenfuse_sdk as tf
 from tokenfuse_sdk import errors
-from tokenfuse_sdk.bundle import read_bundle
+from tokenfuse_sdk.bundle import read_bundle, write_bundle
 from tokenfuse_sdk.weights import expected_tensors
 
 WEIGHTS = "model.safetensors"
+GOLDEN = "golden.safetensors"
 
 
 def change(bundle: pathlib.Path, name: str, data: bytes) -> None:
@@ -70,9 +74,24 @@ def test_truncated_in_the_data(bundle):
 
 
 @pytest.mark.parametrize("keep", [0, 5, 8, 200])
-def test_truncated_in_the_header(bundle, keep):
+def test_a_weights_file_too_small_for_the_config(bundle, keep):
     change(bundle, WEIGHTS, (bundle / WEIGHTS).read_bytes()[:keep])
-    with pytest.raises((errors.TensorHeaderError, errors.TensorMismatchError)):
+    with pytest.raises(errors.TensorMismatchError):
+        read_bundle(bundle)
+
+
+@pytest.mark.parametrize("keep", [0, 5, 8, 50])
+def test_truncated_in_the_header(bundle, keep):
+    change(bundle, GOLDEN, (bundle / GOLDEN).read_bytes()[:keep])
+    with pytest.raises(errors.TensorHeaderError, match=r"truncated|not JSON"):
+        read_bundle(bundle)
+
+
+def test_a_header_that_ends_behind_the_file(bundle):
+    data = (bundle / WEIGHTS).read_bytes()
+    assert len(data) < 2 << 20
+    change(bundle, WEIGHTS, struct.pack("<Q", len(data) - 7) + data[8:])
+    with pytest.raises(errors.TensorHeaderError, match="truncated"):
         read_bundle(bundle)
 
 
@@ -232,6 +251,45 @@ def test_weights_that_are_not_finite(bundle, value):
     change_weights(bundle, edit)
     with pytest.raises(errors.TensorDataError, match=r"decoder\.lm_head\.weight"):
         read_bundle(bundle)
+
+
+def test_golden_values_that_are_not_finite(bundle):
+    change(bundle, GOLDEN, save({"logits": np.array([1.0, np.nan], np.float32)}))
+    with pytest.raises(errors.TensorDataError, match="logits"):
+        read_bundle(bundle)
+
+
+def test_an_empty_tensor_of_a_shape_that_no_memory_holds(bundle):
+    """NumPy refuses 0 x 2^47 x 2^47, though it has no element."""
+    header = {"image_u8": {"dtype": "U8", "shape": [0, 1 << 47, 1 << 47], "data_offsets": [0, 0]}}
+    text = json.dumps(header).encode()
+    change(bundle, GOLDEN, struct.pack("<Q", len(text)) + text)
+    with pytest.raises(errors.TensorHeaderError, match="larger than any file"):
+        read_bundle(bundle)
+
+
+def test_many_keys_one_of_them_twice_take_no_time(bundle):
+    keys = ",".join(f'"{i:x}":0' for i in range(90_000))
+    text = ("{" + keys + ',"0":0}').encode()
+    assert len(text) < 1 << 20
+    (bundle / "manifest.json").write_bytes(text)
+    began = time.process_time()
+    with pytest.raises(errors.BundleFormatError, match="twice"):
+        read_bundle(bundle)
+    # Seconds at most; to count every key for every key would take minutes.
+    assert time.process_time() - began < 20
+
+
+def test_a_config_of_few_weights_and_a_huge_workspace(tmp_path, bundle_parts):
+    config = bundle_parts["config"]
+    text = dataclasses.replace(
+        config.text, width=1, num_layers=1, num_heads=256, head_dim=1024, max_tokens=16_384
+    )
+    config = dataclasses.replace(config, text=text)
+    weights = {name: np.ones(shape, np.float16) for name, shape in expected_tensors(config).items()}
+    write_bundle(tmp_path / "huge", **{**bundle_parts, "config": config, "weights": weights})
+    with pytest.raises(errors.UnsupportedModelError, match="workspace would take"):
+        tf.load(tmp_path / "huge")
 
 
 # ---- hashes, sizes and names

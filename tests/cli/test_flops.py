@@ -10,9 +10,10 @@ import pytest
 from click.testing import CliRunner
 
 from tokenfuse_sdk.cli.flops import flops
-from tokenfuse_sdk.config import FUSION_KINDS, SIZES, named_config
+from tokenfuse_sdk.config import FUSION_KINDS
 from tokenfuse_sdk.errors import ConfigError, TokenBudgetError
 from tokenfuse_sdk.flops import count_flops
+from tokenfuse_sdk.sizes import SIZES, named_config
 
 
 def _run(*arguments):
@@ -61,6 +62,24 @@ def test_a_file_that_is_no_config_is_refused(tmp_path, content):
     path = tmp_path / "config.json"
     path.write_bytes(content)
     assert isinstance(_run("--config", str(path)).exception, ConfigError)
+
+
+@pytest.mark.parametrize(
+    ("extra", "word"),
+    [
+        ('"x": ' + "9" * 5000, "cannot be read"),
+        ('"name": "nano", "name": "nano"', "twice"),
+        ('"x": NaN', "NaN"),
+    ],
+)
+def test_json_that_a_bundle_may_not_hold_is_refused_here_too(tmp_path, extra, word):
+    path = tmp_path / "config.json"
+    content = json.dumps({k: v for k, v in named_config("nano").to_dict().items() if k != "name"})
+    path.write_text(f"{content[:-1]}, {extra}}}")
+    error = _run("--config", str(path)).exception
+    assert isinstance(error, ConfigError)
+    assert word in str(error)
+    assert "pass a config.json" in str(error)
 
 
 def test_usage_errors():

@@ -76,20 +76,7 @@ void check_no_wrap() {
     Arena plan;
     for (int i = 0; i < 9; ++i) plan.floats(count);
     CHECK(!Arena(plan.peak_bytes()).ok());
-    // Less than the largest object is for the system to refuse.
-    if (count >= kMost / 8) CHECK(aligned_floats(count) == nullptr);
   }
-}
-
-void check_aligned_floats() {
-  for (const std::size_t count : {0, 1, 15, 16, 17, 1000}) {
-    set_case("%zu floats", count);
-    float* floats = aligned_floats(count);
-    CHECK(floats != nullptr && aligned(floats));
-    for (std::size_t i = 0; i < count; ++i) floats[i] = 1.0f;
-    aligned_free(floats);
-  }
-  aligned_free(nullptr);
 }
 
 }  // namespace
@@ -99,6 +86,5 @@ int main() {
   tokenfuse::test::check_plan();
   tokenfuse::test::check_sizes();
   tokenfuse::test::check_no_wrap();
-  tokenfuse::test::check_aligned_floats();
   return tokenfuse::test::finish("arena");
 }

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from tokenfuse_sdk import _native
-from tokenfuse_sdk.config import ModelConfig, named_config
+from tokenfuse_sdk.config import ModelConfig
+from tokenfuse_sdk.sizes import named_config
 from tokenfuse_training.model import JointModel
 
 # Logits: worst error over the row's norm, relative. 1e-4 is the bar of the project; float32
@@ -325,3 +326,25 @@ def test_int8_weights_take_less_than_a_third() -> None:
 def test_an_unknown_precision_is_refused() -> None:
     with pytest.raises(ValueError, match="choose one of fp32, int8"):
         make_engine(make_reference(CONFIGS["nano"]), precision="int4")
+
+
+def test_other_python_threads_run_on_during_a_call() -> None:
+    """The GIL is released: with it held, the main thread stood still until the call is over."""
+    config = CONFIGS["nano"]
+    engine = make_engine(make_reference(config), num_threads=1)
+    image, text, answer = make_inputs(config)
+    f_ND = engine.encode_image(image, config.fusion.num_latents)
+    finished = threading.Event()
+
+    def one_long_call() -> None:
+        engine.score(f_ND, text, [answer] * 2_000)
+        finished.set()
+
+    thread = threading.Thread(target=one_long_call)
+    thread.start()
+    steps = 0
+    while not finished.wait(0.001):
+        steps += 1
+    thread.join()
+    # Some 0.3 ms a candidate. A thread that waits for the GIL would count one or two.
+    assert steps > 20

@@ -11,7 +11,7 @@ import pytest
 
 import tokenfuse_sdk as tf
 from tokenfuse_sdk import _native
-from tokenfuse_sdk.config import named_config
+from tokenfuse_sdk.sizes import named_config
 from tokenfuse_sdk.weights import expected_tensors
 
 # A child that hangs must not hang the tests. A busy machine takes a second or two.

@@ -8,9 +8,10 @@ import re
 
 import pytest
 
-from tokenfuse_sdk.config import FUSION_KINDS, RESAMPLERS, named_config
+from tokenfuse_sdk.config import FUSION_KINDS, RESAMPLERS
 from tokenfuse_sdk.errors import ConfigError, TokenBudgetError
 from tokenfuse_sdk.flops import count_flops
+from tokenfuse_sdk.sizes import named_config
 
 
 def _config(size="nano", vision=None, **fusion):

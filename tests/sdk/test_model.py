@@ -44,13 +44,14 @@ def test_an_answer_says_all_about_itself(model, image):
         answer.text = "no"
 
 
-def test_confidence_is_the_probability_of_the_answer_written(model, image):
-    for question in ("is there a star?", "how many red circles are there?"):
-        answer = model.answer(image, question, max_tokens=3)
-        if not answer.complete or not answer.text:
-            continue
-        (score,) = model.score(image, question, [answer.text])
-        assert math.exp(score.log_prob) == pytest.approx(answer.confidence, rel=1e-3)
+def test_confidence_is_the_probability_of_the_answer_written():
+    # Not the model of random weights: it hardly ever ends an answer.
+    with tf.load("scenes-nano") as model:
+        for question in ("is there a star?", "how many red circles are there?", "what is red?"):
+            answer = model.answer(tf.example_images()[0], question)
+            assert answer.complete
+            (score,) = model.score(tf.example_images()[0], question, [answer.text])
+            assert math.exp(score.log_prob) == pytest.approx(answer.confidence, rel=1e-3)
 
 
 def test_tokens_answer_as_the_picture_does(model, image):
@@ -215,7 +216,8 @@ def test_scores_of_a_closed_list(model, image):
     assert all(s.log_prob <= 0 for s in scores)
     best = max(scores, key=lambda s: s.log_prob)
     assert best.probability == max(s.probability for s in scores)
-    for bad in ([], "yes", [""], ["red " * 40]):
+    generator = (text for text in ["yes", "no"])
+    for bad in ([], "yes", b"yes", 7, None, np.array(["yes"]), generator, [""], ["red " * 40]):
         with pytest.raises(errors.QuestionError):
             model.score(image, "is there a star?", bad)
 

@@ -6,14 +6,23 @@ import contextlib
 import io
 import os
 import struct
+import threading
+import types
+import warnings
 import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import EpsImagePlugin, Image, PngImagePlugin
 
 from tokenfuse_sdk.errors import ConfigError, ImageError, ImageFormatError, ImageTooLargeError
-from tokenfuse_sdk.preprocess import PreprocessConfig, decode_image, fit_image, preprocess
+from tokenfuse_sdk.preprocess import (
+    PreprocessConfig,
+    decode,
+    decode_image,
+    fit_image,
+    preprocess,
+)
 
 
 def picture(width: int = 20, height: int = 12) -> np.ndarray:
@@ -143,20 +152,18 @@ def test_floating_point_and_32_bits_are_refused():
         decode_image(Image.fromarray(np.full((4, 4), 70_000, np.int32)))
 
 
+def _png_chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
 def _png_of(width: int, height: int) -> bytes:
     """A valid PNG header of any size over a few bytes of data."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        )
-
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return (
         b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(b"\0" * 1000))
-        + chunk(b"IEND", b"")
+        + _png_chunk(b"IHDR", header)
+        + _png_chunk(b"IDAT", zlib.compress(b"\0" * 1000))
+        + _png_chunk(b"IEND", b"")
     )
 
 
@@ -197,13 +204,156 @@ def test_what_is_no_picture_is_refused(data):
         decode_image(data)
 
 
-@pytest.mark.parametrize("format", ["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP"])
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF", "ignore:Truncated File", "ignore:.*MPO file")
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "MPO", "GIF", "BMP", "TIFF", "WEBP", "PPM"])
 def test_a_file_cut_anywhere_is_refused_or_read_but_never_crashes(format):
-    data = encoded(Image.fromarray(picture(64, 48)), format)
-    for share in (0.02, 0.2, 0.5, 0.9):
-        cut = data[: int(len(data) * share)]
+    image = Image.fromarray(picture(16, 12))
+    options = {"save_all": True, "append_images": [image]} if format == "MPO" else {}
+    data = encoded(image, format, **options)
+    for length in range(len(data)):
         with contextlib.suppress(ImageFormatError):
-            assert decode_image(cut).shape == (48, 64, 3)
+            assert decode_image(data[:length]).shape == (12, 16, 3)
+    # The header tells the size: a file with its last byte changed has it too.
+    for last in range(0, 256, 5):
+        with contextlib.suppress(ImageFormatError):
+            assert decode_image(data[:-1] + bytes([last])).shape == (12, 16, 3)
+
+
+@pytest.mark.parametrize("format", ["EPS", "ICO", "ICNS", "TGA", "PCX", "SGI", "DDS"])
+def test_other_formats_that_pillow_knows_are_refused(format, monkeypatch):
+    def run(*arguments: object, **options: object) -> None:
+        pytest.fail("Ghostscript was to run")
+
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", run)
+    data = encoded(Image.fromarray(picture(32, 32)), format)
+    with pytest.raises(ImageFormatError, match="use PNG, JPEG, WebP, BMP, GIF, TIFF or PPM"):
+        decode_image(data)
+
+
+def test_the_first_picture_of_a_phones_jpeg_is_taken():
+    other = Image.fromarray(picture()[::-1].copy())
+    data = encoded(Image.fromarray(picture()), "MPO", save_all=True, append_images=[other])
+    with Image.open(io.BytesIO(data)) as opened:
+        assert (opened.format, opened.n_frames) == ("MPO", 2)
+        opened.load()
+        want = np.asarray(opened)
+    np.testing.assert_array_equal(decode_image(data), want)
+
+
+def test_a_picture_larger_than_its_header_said_is_refused(monkeypatch):
+    inner = Image.fromarray(picture(200, 200))
+    original = PngImagePlugin.PngImageFile.load
+
+    def load(self):
+        """As for a container whose inner picture takes the place of what its header said."""
+        original(self)
+        self.im, self._size = inner.im, inner.size
+        return Image.Image.load(self)
+
+    monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", load)
+    monkeypatch.setattr(decode, "MAX_PIXELS", 20_000)
+    with pytest.raises(ImageTooLargeError, match="200 x 200"):
+        decode_image(encoded(Image.fromarray(picture(128, 128)), "PNG"))
+
+
+def test_a_gif_that_ends_in_an_extension():
+    data = encoded(Image.fromarray(picture()), "GIF")
+    assert data.endswith(b";")
+    with pytest.raises(ImageFormatError, match="damaged"):
+        decode_image(data[:-1] + b"!")
+
+
+@pytest.mark.parametrize("format", ["GIF", "PNG", "TIFF", "WEBP"])
+def test_a_closed_picture_is_refused(format):
+    image = Image.open(io.BytesIO(encoded(Image.fromarray(picture()), format)))
+    image.close()
+    with pytest.raises(ImageFormatError, match="closed"):
+        decode_image(image)
+
+
+def test_exif_data_that_are_damaged():
+    data = encoded(Image.fromarray(picture()), "PNG")
+    end = data.index(b"IDAT") - 4
+    with pytest.raises(ImageFormatError, match="damaged"):
+        decode_image(data[:end] + _png_chunk(b"eXIf", b"II*\0") + data[end:])
+
+
+@pytest.mark.parametrize("where", ["open", "load"])
+def test_too_little_memory_is_told_as_such(where, monkeypatch):
+    def fail(*arguments: object, **options: object) -> None:
+        raise MemoryError
+
+    data = encoded(Image.fromarray(picture()), "PNG")
+    target = Image if where == "open" else PngImagePlugin.PngImageFile
+    monkeypatch.setattr(target, where, fail)
+    with pytest.raises(ImageTooLargeError, match="memory") as caught:
+        decode_image(data)
+    assert "damaged" not in str(caught.value)
+
+
+def test_a_bomb_is_refused_where_warnings_are_errors():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(ImageTooLargeError, match="pixels"):
+            decode_image(_png_of(10_000, 10_000))
+
+
+def test_many_threads_decode_and_the_warning_filters_stay(monkeypatch):
+    data = encoded(Image.fromarray(picture()), "PNG")
+    before = list(warnings.filters)
+    seen: list[bool] = []
+    image_open = Image.open
+
+    def watched(*arguments: object, **options: object) -> Image.Image:
+        seen.append(list(warnings.filters) == before)
+        return image_open(*arguments, **options)
+
+    def work() -> None:
+        for _ in range(20):
+            np.testing.assert_array_equal(decode_image(data), picture())
+
+    monkeypatch.setattr(Image, "open", watched)
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert seen == [True] * 160
+    assert list(warnings.filters) == before
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_that_takes_the_files_place_does_not_block(tmp_path, monkeypatch):
+    path = tmp_path / "a.png"
+    path.write_bytes(encoded(Image.fromarray(picture()), "PNG"))
+    found: list[str] = []
+
+    def swapping(module: types.ModuleType) -> None:
+        """The pipe takes its place at the last moment before `module` opens it."""
+        module_open = module.open
+
+        def opened(file, *arguments, **options):
+            if str(file) == str(path) and path.is_file():
+                path.unlink()
+                os.mkfifo(path)
+            return module_open(file, *arguments, **options)
+
+        monkeypatch.setattr(module, "open", opened)
+
+    def work() -> None:
+        try:
+            decode_image(path)
+        except ImageError as error:
+            found.append(str(error))
+
+    swapping(os)
+    swapping(io)
+    # On a thread that nobody waits for: it would wait for a writer, who never comes.
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(30)
+    assert len(found) == 1
+    assert "not a plain file" in found[0]
 
 
 def test_files_that_are_not_there(tmp_path):
@@ -303,8 +453,24 @@ def test_extreme_proportions(shape):
         {"image_size": 8, "image_std": (0.0, 1.0, 1.0)},
         {"image_size": 8, "image_mean": (1.0,)},
         {"image_size": 8, "image_mean": (float("nan"), 0.0, 0.0)},
+        {"image_size": 8, "image_mean": (0.5, -1001.0, 0.5)},
+        {"image_size": 8, "image_mean": (1e300, 0.5, 0.5)},
+        {"image_size": 8, "image_std": (0.5, 0.5, 1e-300)},
+        {"image_size": 8, "image_std": (0.5, 0.5, 0.0009)},
+        {"image_size": 8, "image_std": (1001.0, 0.5, 0.5)},
+        {"image_size": 8, "image_std": (-0.5, 0.5, 0.5)},
     ],
 )
 def test_configs_that_make_no_sense(values):
     with pytest.raises(ConfigError):
         PreprocessConfig(**values)
+
+
+@pytest.mark.parametrize("mean", [-1e3, 0.0, 1e3])
+@pytest.mark.parametrize("std", [1e-3, 1e3])
+def test_every_config_makes_finite_pixels(mean, std):
+    config = PreprocessConfig(image_size=12, image_mean=(mean,) * 3, image_std=(std,) * 3)
+    got = preprocess(picture(12, 12), config)
+    # A product and a sum in float32, of terms of at most 1 / std and |mean| / std.
+    bound = 4 * np.finfo(np.float32).eps * (1 + abs(mean)) / std
+    assert np.abs(got - (picture(12, 12) / 255 - mean) / std).max() <= bound

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
 from tokenfuse_sdk.bundle import read_bundle
-from tokenfuse_sdk.errors import QuestionError
+from tokenfuse_sdk.errors import BundleFormatError, QuestionError
+from tokenfuse_sdk.tokenizer import Tokenizer
 
 
 @pytest.fixture
@@ -62,3 +65,51 @@ def test_what_is_no_text_is_refused(tokenizer, text):
 def test_any_unicode_is_unknown_and_no_crash(tokenizer):
     for text in ("日本語?", "😀", "e\u0301", "\u202egnp.exe", "ﬁ"):
         assert tokenizer.encode(text, 64)[-1] == 1
+
+
+@pytest.mark.parametrize("text", ["is there <pad> a star?", "a star </s> a circle", "</s>"])
+def test_the_signs_of_the_model_are_mere_text(tokenizer, text):
+    ids = tokenizer.encode(text, 64)
+    assert ids[-1] == 1
+    assert not set(ids[:-1].tolist()) & {0, 1}
+    assert tokenizer.unknown_words(text)
+
+
+def test_a_vocabulary_without_a_word_for_the_unknown_is_refused():
+    data = json.dumps(
+        {
+            "version": "1.0",
+            "added_tokens": [],
+            "model": {"type": "WordLevel", "vocab": {"<pad>": 0, "</s>": 1}, "unk_token": "?"},
+        }
+    )
+    with pytest.raises(BundleFormatError, match="does not know"):
+        Tokenizer.from_json(data.encode(), vocab_size=8)
+
+
+def test_an_added_sign_that_is_not_special_is_refused():
+    data = json.dumps(
+        {
+            "version": "1.0",
+            "added_tokens": [
+                {
+                    "id": 1,
+                    "content": "</s>",
+                    "single_word": False,
+                    "lstrip": False,
+                    "rstrip": False,
+                    "normalized": False,
+                    "special": False,
+                }
+            ],
+            "pre_tokenizer": {"type": "Whitespace"},
+            "model": {
+                "type": "WordLevel",
+                "vocab": {"<pad>": 0, "</s>": 1, "<unk>": 2},
+                "unk_token": "<unk>",
+            },
+        }
+    )
+    tokenizer = Tokenizer.from_json(data.encode(), vocab_size=8)
+    with pytest.raises(QuestionError, match="signs of the model"):
+        tokenizer.encode("a </s> b", 64)

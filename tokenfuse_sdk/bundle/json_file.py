@@ -24,11 +24,11 @@ def parse_object(data: bytes, name: str) -> dict[str, Any]:
         raise BundleFormatError(f"{name} nests deeper than {MAX_DEPTH} levels; refused")
 
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(items)
-        if len(found) != len(items):
-            keys = [key for key, _ in items]
-            twice = sorted({key for key in keys if keys.count(key) > 1})
-            raise BundleFormatError(f"{name} has the key {twice[0]!r} twice; keep one")
+        found: dict[str, Any] = {}
+        for key, value in items:
+            if key in found:
+                raise BundleFormatError(f"{name} has the key {key!r} twice; keep one")
+            found[key] = value
         return found
 
     def constant(text: str) -> Any:

@@ -40,6 +40,12 @@ from tokenfuse_sdk.errors import (
     ConfigError,
     TensorMismatchError,
 )
+from tokenfuse_sdk.plain_file import (
+    FileChangedError,
+    FileTooLargeError,
+    NotPlainFileError,
+    read_plain_file,
+)
 from tokenfuse_sdk.preprocess import PreprocessConfig
 from tokenfuse_sdk.tokenizer import Tokenizer
 from tokenfuse_sdk.weights import expected_tensors
@@ -114,32 +120,31 @@ def _check_folder(path: pathlib.Path) -> None:
         raise BundleMissingFileError(f"{path} lacks {', '.join(missing)}")
 
 
+def _wrong_size(path: pathlib.Path, num_bytes: int, expected: FileEntry) -> BundleSizeError:
+    return BundleSizeError(f"{path} has {num_bytes} bytes; {MANIFEST_NAME} says {expected.size}")
+
+
 def _read_file(path: pathlib.Path, cap: int, expected: FileEntry | None) -> bytes:
     """The bytes of a plain file, opened once; size checked before anything is read."""
-    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-    # A named pipe that took the file's place must not block us.
-    flags |= getattr(os, "O_NONBLOCK", 0)
+    most = cap if expected is None else min(cap, expected.size)
     try:
-        descriptor = os.open(path, flags)
+        data = read_plain_file(path, max_bytes=most, follow_links=False)
     except FileNotFoundError as error:
         raise BundleMissingFileError(f"{path} is not there") from error
+    except (NotPlainFileError, IsADirectoryError) as error:
+        raise BundleLinkError(f"{path} is not a plain file") from error
+    except FileTooLargeError as error:
+        if expected is None or error.num_bytes > cap:
+            raise BundleSizeError(f"{path} has {error.num_bytes} bytes; at most {cap}") from error
+        raise _wrong_size(path, error.num_bytes, expected) from error
+    except FileChangedError as error:
+        raise BundleSizeError(str(error)) from error
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise BundleLinkError(f"{path} is a link; a bundle holds plain files") from error
         raise BundlePathError(f"{path} cannot be opened: {error.strerror}") from error
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise BundleLinkError(f"{path} is not a plain file")
-        if status.st_size > cap:
-            raise BundleSizeError(f"{path} has {status.st_size} bytes; at most {cap}")
-        if expected is not None and status.st_size != expected.size:
-            raise BundleSizeError(
-                f"{path} has {status.st_size} bytes; {MANIFEST_NAME} says {expected.size}"
-            )
-        data = file.read(status.st_size)
-    if len(data) != status.st_size:
-        raise BundleSizeError(f"{path} changed while it was read")
+    if expected is not None and len(data) != expected.size:
+        raise _wrong_size(path, len(data), expected)
     if expected is not None and hashlib.sha256(data).hexdigest() != expected.sha256:
         raise BundleHashError(
             f"{path} does not have the sha256 of {MANIFEST_NAME}; it was damaged or changed. "

@@ -8,6 +8,7 @@ gap or overlap.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -67,9 +68,11 @@ def _entry(name: str, value: object, file_name: str) -> TensorEntry:
         raise TensorHeaderError(f"{where} has no valid shape: {shape!r}")
     if not isinstance(offsets, list) or len(offsets) != 2 or not all(map(_is_count, offsets)):
         raise TensorHeaderError(f"{where} has no valid data_offsets: {offsets!r}")
-    size = _DTYPES[dtype].itemsize
-    for axis in shape:
-        size *= axis
+    item = _DTYPES[dtype].itemsize
+    # NumPy refuses an array whose other axes are too large even where one is 0.
+    if not _is_count(item * math.prod(axis for axis in shape if axis)):
+        raise TensorHeaderError(f"{where} has no valid shape: {shape!r} is larger than any file")
+    size = item * math.prod(shape)
     if offsets[1] - offsets[0] != size:
         raise TensorHeaderError(
             f"{where} has {offsets[1] - offsets[0]} bytes of data; {dtype} {shape} needs {size}"

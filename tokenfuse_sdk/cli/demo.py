@@ -66,7 +66,7 @@ def demo(
                 row = {"image": image.name, "truth": one["answer"], "right": right}
                 rows.append(row | answer.to_dict())
         info = model.info
-    written = _write_picture(rows, output, overwrite)
+    # The answers first: a folder that cannot be written must not cost them.
     if as_json:
         click.echo(json.dumps({"model": info.to_dict(), "answers": rows}, indent=2))
     else:
@@ -77,6 +77,7 @@ def demo(
             f"({info.isa}, {info.num_threads} threads, {info.precision}, "
             f"N = {info.token_budget})"
         )
+    written = _write_picture(rows, output, overwrite)
     if written is not None:
         click.echo(f"wrote {written}", err=True)
     else:
@@ -98,7 +99,14 @@ def _write_picture(
         (image, [(r["question"], r["text"]) for r in rows if r["image"] == image.name])
         for image in tokenfuse_sdk.example_images()
     ]
-    write_file(target, contact_sheet(entries))
+    sheet = contact_sheet(entries)
+    try:
+        write_file(target, sheet)
+    except OSError as error:
+        raise OSError(
+            f"the picture {target} was not written ({error.strerror}: "
+            f"{error.filename or target}); pass an --output in a folder that you may write to"
+        ) from error
     return target
 
 

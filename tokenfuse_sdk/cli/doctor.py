@@ -23,7 +23,7 @@ _OPTIONAL = {
 
 
 def _native() -> dict[str, Any]:
-    from tokenfuse_sdk.runtime.native_cpu import load_native
+    from tokenfuse_sdk.native import load_native
 
     native = load_native()
     try:

@@ -6,13 +6,14 @@ import dataclasses
 import json
 import math
 import pathlib
-import stat
 
 import click
 
-from tokenfuse_sdk.config import FUSION_KINDS, SIZES, ModelConfig, named_config
-from tokenfuse_sdk.errors import ConfigError
+from tokenfuse_sdk.config import FUSION_KINDS, ModelConfig
+from tokenfuse_sdk.errors import BundleFormatError, ConfigError
 from tokenfuse_sdk.flops import FlopReport, count_flops
+from tokenfuse_sdk.plain_file import PlainFileError, read_plain_file
+from tokenfuse_sdk.sizes import SIZES, named_config
 from tokenfuse_sdk.weights import expected_tensors
 
 __all__ = ["flops"]
@@ -26,18 +27,12 @@ _MAX_CONFIG_BYTES = 1 << 20
 
 
 def _read_config(path: pathlib.Path) -> ModelConfig:
-    status = path.stat()
-    # A pipe would block us, and says nothing of its size.
-    if not stat.S_ISREG(status.st_mode):
-        raise ConfigError(f"{path} is not a plain file; pass a config.json")
-    if status.st_size > _MAX_CONFIG_BYTES:
-        raise ConfigError(
-            f"{path} has {status.st_size} bytes; a config has at most {_MAX_CONFIG_BYTES}"
-        )
+    from tokenfuse_sdk.bundle.json_file import parse_object
+
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise ConfigError(f"{path} is not JSON ({error}); pass a config.json") from error
+        data = parse_object(read_plain_file(path, max_bytes=_MAX_CONFIG_BYTES), str(path))
+    except (PlainFileError, BundleFormatError) as error:
+        raise ConfigError(f"{error}; pass a config.json") from error
     return ModelConfig.from_dict(data)
 
 

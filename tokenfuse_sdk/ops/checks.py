@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tokenfuse_sdk.errors import OpError
+from tokenfuse_sdk.native import load_native
 
 __all__ = [
     "ACTIVATIONS",
@@ -67,12 +68,15 @@ def check_activation(activation: str) -> str:
 
 def call(name: str, *arguments: Any) -> Any:
     """A compiled op; its own complaint, such as an unknown instruction set, as `OpError`."""
-    from tokenfuse_sdk import _native
-
     try:
-        return getattr(_native, name)(*arguments)
+        return getattr(load_native(), name)(*arguments)
     except ValueError as error:
         raise OpError(f"{name}: {error}") from error
+    except TypeError as error:
+        given = ", ".join(type(argument).__name__ for argument in arguments)
+        raise OpError(
+            f"{name}: an option has a type that it does not take; given {given}. See its help"
+        ) from error
 
 
 def check_threads(num_threads: int) -> int:

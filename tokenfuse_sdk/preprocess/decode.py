@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import pathlib
-import stat
-import warnings
+from collections.abc import Iterator
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from tokenfuse_sdk.errors import ImageError, ImageFormatError, ImageTooLargeError
+from tokenfuse_sdk.plain_file import (
+    FileChangedError,
+    FileTooLargeError,
+    NotPlainFileError,
+    read_plain_file,
+)
 
 __all__ = ["MAX_FILE_BYTES", "MAX_PIXELS", "ImageSource", "decode_image"]
 
@@ -21,6 +27,10 @@ ImageSource = str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Im
 # At 3 bytes each this bounds the decoded picture to 192 MB.
 MAX_PIXELS = 64_000_000
 MAX_FILE_BYTES = 64 << 20
+
+# Pillow knows some 40 more: EPS runs Ghostscript, and the icon formats hold an inner picture
+# that their header knows nothing of. JPEG opens a phone's MPO too; the two commonest come first.
+_FORMATS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "PPM", "WEBP", "TIFF")
 
 _ALLOWED = "a path, bytes, a PIL image or a uint8 array (H, W, 3)"
 
@@ -89,68 +99,80 @@ def _check_pixels(width: int, height: int, name: str) -> None:
 
 def _read_file(path: pathlib.Path) -> bytes:
     try:
-        status = path.stat()
+        return read_plain_file(path, max_bytes=MAX_FILE_BYTES)
+    except (NotPlainFileError, IsADirectoryError) as error:
+        raise ImageError(f"{path} is not a plain file; give the path of a picture") from error
+    except FileTooLargeError as error:
+        raise ImageTooLargeError(f"{error}. Make it smaller") from error
+    except FileChangedError as error:
+        raise ImageError(f"{error}; read it again when it is whole") from error
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise ImageError(f"{path} cannot be read: {reason}") from error
-    if not stat.S_ISREG(status.st_mode):
-        raise ImageError(f"{path} is not a plain file; give the path of a picture")
-    if status.st_size > MAX_FILE_BYTES:
-        raise ImageTooLargeError(
-            f"{path} has {status.st_size} bytes; at most {MAX_FILE_BYTES}. Make it smaller"
-        )
+
+
+@contextlib.contextmanager
+def _typed_errors(name: str) -> Iterator[None]:
+    """Whatever Pillow raises on a bad picture becomes an error of ours."""
     try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ImageError(f"{path} cannot be read: {error.strerror}") from error
+        yield
+    except ImageError:
+        raise
+    # A warning is raised where Python was told so, for example with `-W error`.
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageTooLargeError(f"{name}: {error}. Make it smaller") from error
+    except UnidentifiedImageError as error:
+        raise ImageFormatError(
+            f"{name} is not a picture that can be read; use PNG, JPEG, WebP, BMP, GIF, TIFF or PPM"
+        ) from error
+    except MemoryError as error:
+        raise ImageTooLargeError(
+            f"{name} does not fit into the memory that is free. Make it smaller"
+        ) from error
+    # No list would do: on damaged files Pillow's decoders also raise IndexError, struct.error,
+    # AttributeError, KeyError and more, other ones in each version.
+    except Exception as error:
+        raise ImageFormatError(
+            f"{name} is a damaged or closed picture ({type(error).__name__}: {error}). "
+            "Open or save it again"
+        ) from error
 
 
 def _decode_bytes(data: bytes, name: str) -> np.ndarray:
     if not data:
         raise ImageFormatError(f"{name} is empty; need a picture")
-    try:
-        # Pillow warns of half a bomb and raises at a whole one; our own limit is lower
-        # and is checked from the header, before a pixel is decoded.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            opened = Image.open(io.BytesIO(data))
-    except Image.DecompressionBombError as error:
-        raise ImageTooLargeError(f"{name}: {error}") from error
-    except UnidentifiedImageError as error:
-        raise ImageFormatError(
-            f"{name} is not a picture that can be read; use PNG, JPEG, WebP, BMP or TIFF"
-        ) from error
-    except (OSError, SyntaxError, ValueError) as error:
-        raise ImageFormatError(f"{name} is a damaged picture: {error}") from error
-    with opened:
+    with _typed_errors(name), Image.open(io.BytesIO(data), formats=_FORMATS) as opened:
         return _to_rgb(opened, name)
 
 
 def _to_rgb(image: Image.Image, name: str) -> np.ndarray:
+    with _typed_errors(name):
+        _check_size(image, name)
+        frames = getattr(image, "n_frames", 1)
+        # MPO: what phones write, a JPEG with a preview or a depth map behind it.
+        if frames > 1 and image.format != "MPO":
+            raise ImageFormatError(
+                f"{name} has {frames} frames; animations are refused. Save the frame you mean"
+            )
+        image.load()
+        # The header of a container may have promised a smaller picture than there was in it.
+        _check_size(image, name)
+        upright = ImageOps.exif_transpose(image)
+        rgb = _flatten(image if upright is None else upright, name)
+        return np.ascontiguousarray(np.asarray(rgb, dtype=np.uint8))
+
+
+def _check_size(image: Image.Image, name: str) -> None:
     width, height = image.size
     if width < 1 or height < 1:
         raise ImageFormatError(f"{name} has {width} x {height} pixels; it has none to look at")
     _check_pixels(width, height, name)
-    frames = getattr(image, "n_frames", 1)
-    # MPO: what phones write, a JPEG with a preview or a depth map behind it.
-    if frames > 1 and image.format != "MPO":
-        raise ImageFormatError(
-            f"{name} has {frames} frames; animations are refused. Save the frame you mean"
-        )
-    try:
-        upright = ImageOps.exif_transpose(image)
-        rgb = _flatten(image if upright is None else upright)
-    except Image.DecompressionBombError as error:
-        raise ImageTooLargeError(f"{name}: {error}") from error
-    except (OSError, SyntaxError, ValueError, EOFError, MemoryError) as error:
-        raise ImageFormatError(f"{name} is a damaged picture: {error}") from error
-    return np.ascontiguousarray(np.asarray(rgb, dtype=np.uint8))
 
 
-def _flatten(image: Image.Image) -> Image.Image:
+def _flatten(image: Image.Image, name: str) -> Image.Image:
     """Any mode to RGB."""
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        return _from_deep_grey(image)
+        return _from_deep_grey(image, name)
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         pixels = image.convert("RGBA")
         white = Image.new("RGBA", pixels.size, (255, 255, 255, 255))
@@ -158,12 +180,16 @@ def _flatten(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _from_deep_grey(image: Image.Image) -> Image.Image:
+def _from_deep_grey(image: Image.Image, name: str) -> Image.Image:
     if image.mode == "F":
-        raise ValueError("floating-point pixels have no known range; save it with 8 or 16 bits")
+        raise ImageFormatError(
+            f"{name} has floating-point pixels, of no known range; save it with 8 or 16 bits"
+        )
     values = np.asarray(image).astype(np.int64)
     if values.min() < 0 or values.max() > 65535:
-        raise ValueError("32-bit pixels have no known range; save it with 8 or 16 bits")
+        raise ImageFormatError(
+            f"{name} has 32-bit pixels, of no known range; save it with 8 or 16 bits"
+        )
     # 65535 = 255 * 257: exact at both ends.
     grey = ((values + 128) // 257).clip(0, 255).astype(np.uint8)
     return Image.fromarray(grey).convert("RGB")

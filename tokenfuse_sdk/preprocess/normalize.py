@@ -15,6 +15,9 @@ from tokenfuse_sdk.errors import ConfigError
 __all__ = ["PreprocessConfig", "fit_image", "preprocess"]
 
 _FITS = ("pad", "stretch")
+# Pixels lie in 0..1, so every use is far inside; beyond, float32 has no digits left, then NaN.
+_MAX_MEAN = 1e3
+_MIN_STD, _MAX_STD = 1e-3, 1e3
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +28,8 @@ class PreprocessConfig:
         image_size: pixels along a side.
         fit: `pad` keeps proportions and fills up to a square with the mean colour of
             the border; `stretch` does not keep them.
-        image_mean, image_std: per channel, of pixels scaled to 0..1.
+        image_mean, image_std: per channel, of pixels scaled to 0..1; means of at most
+            1000 in magnitude, deviations from 0.001 to 1000.
     """
 
     image_size: int
@@ -44,8 +48,15 @@ class PreprocessConfig:
             ok = isinstance(values, tuple) and len(values) == 3
             if not ok or not all(isinstance(v, float) and math.isfinite(v) for v in values):
                 raise ConfigError(f"{own}.{name}={values!r}: need three finite floats")
-        if min(self.image_std) <= 0:
-            raise ConfigError(f"{own}.image_std={self.image_std!r}: need values above 0")
+        if max(map(abs, self.image_mean)) > _MAX_MEAN:
+            raise ConfigError(
+                f"{own}.image_mean={self.image_mean!r}: need values from -{_MAX_MEAN:g} to "
+                f"{_MAX_MEAN:g}"
+            )
+        if not all(_MIN_STD <= v <= _MAX_STD for v in self.image_std):
+            raise ConfigError(
+                f"{own}.image_std={self.image_std!r}: need values from {_MIN_STD:g} to {_MAX_STD:g}"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """`preprocessor_config.json`, with the names of the Hugging Face ecosystem."""

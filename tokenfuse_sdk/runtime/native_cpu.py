@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping, Sequence
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -12,29 +10,14 @@ from numpy.typing import NDArray
 
 from tokenfuse_sdk.config import ModelConfig
 from tokenfuse_sdk.errors import ConfigError, DeviceError, UnsupportedModelError
+from tokenfuse_sdk.native import load_native
 from tokenfuse_sdk.runtime.protocol import Capabilities, FloatArray, IdArray
 
-__all__ = ["PRECISIONS", "NativeCpuRuntime", "load_native", "unavailable_reason"]
+__all__ = ["PRECISIONS", "NativeCpuRuntime", "unavailable_reason"]
 
 # The first is the default. "int8": weights per output channel, activations per row; attention,
 # norms and the merging stay in fp32.
 PRECISIONS = ("fp32", "int8")
-
-
-def load_native() -> ModuleType:
-    """The compiled module.
-
-    Raises:
-        DeviceError: it is not there or does not load; says why and what to do.
-    """
-    try:
-        return importlib.import_module("tokenfuse_sdk._native")
-    except ImportError as error:
-        raise DeviceError(
-            f"the compiled module tokenfuse_sdk._native does not load ({error}); install the "
-            "package with `pip install .` from its source folder, outside of which Python "
-            "must then be started"
-        ) from error
 
 
 def unavailable_reason() -> str | None:
@@ -56,7 +39,8 @@ class NativeCpuRuntime:
         num_threads: that one call uses; None for what affinity and cgroup allow.
 
     Raises:
-        DeviceError: the compiled module does not load.
+        DeviceError: the compiled module does not load, or the system has not the memory or the
+            threads.
         ConfigError: TOKENFUSE_FORCE_ISA has a value that this machine does not allow.
         UnsupportedModelError: the engine has no such model.
     """
@@ -85,6 +69,16 @@ class NativeCpuRuntime:
         except ValueError as error:
             raise UnsupportedModelError(
                 f"the CPU engine cannot run the model {config.name!r}: {error}"
+            ) from error
+        except MemoryError as error:
+            raise DeviceError(
+                f"there is not enough memory for the model {config.name!r}; close other programs, "
+                "or load a smaller model"
+            ) from error
+        except RuntimeError as error:
+            raise DeviceError(
+                f"the system grants no {num_threads or native.default_num_threads()} threads "
+                f"({error}); pass a smaller num_threads"
             ) from error
 
     @property

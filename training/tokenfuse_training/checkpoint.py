@@ -1,20 +1,60 @@
 """Training checkpoints: written atomically, read without running any code.
 
 Weights, their moving average and the optimiser's moments go into one
-safetensors file beside a JSON file with the step; never pickle.
+safetensors file, the step and the facts of the run into its metadata; never pickle.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import pathlib
+from collections.abc import Mapping
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
-__all__ = ["load_checkpoint", "save_checkpoint"]
+from tokenfuse_sdk.errors import ConfigError
+
+__all__ = [
+    "load_checkpoint",
+    "load_weights",
+    "read_facts",
+    "save_checkpoint",
+    "state_path",
+    "weights_digest",
+]
+
+
+def state_path(directory: pathlib.Path) -> pathlib.Path:
+    """The checkpoint of a run's folder, whether it is there or not."""
+    return directory / "state.safetensors"
+
+
+def weights_digest(weights: Mapping[str, Tensor]) -> str:
+    """16 hex digits of names, shapes and values."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(weights.items()):
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def load_weights(module: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
+    """Copy weights into a module.
+
+    Raises:
+        ConfigError: they are not those of the module; `source` says where they are from.
+    """
+    try:
+        module.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ConfigError(
+            f"{source} holds weights of another model; use those of the same config. {error}"
+        ) from error
 
 
 def save_checkpoint(
@@ -32,7 +72,7 @@ def save_checkpoint(
         step: steps done.
         modules: name to module; all their tensors are kept.
         optimizer: Adam-like; `exp_avg`, `exp_avg_sq` and `step` per parameter are kept.
-        facts: small JSON facts of the run (seconds spent, seed, recipe name).
+        facts: JSON facts of the run (seconds spent, what it is a run of).
     """
     tensors = {
         f"{name}/{key}": value.detach().clone().contiguous()
@@ -43,12 +83,22 @@ def save_checkpoint(
         for key, value in state.items():
             tensors[f"optimizer/{index}/{key}"] = value.detach().clone().contiguous()
     directory.mkdir(parents=True, exist_ok=True)
-    temporary = directory / "state.safetensors.tmp"
+    path = state_path(directory)
+    temporary = path.with_name(path.name + ".tmp")
     metadata = {"facts": json.dumps({"step": step, **facts})}
     save_file(tensors, temporary, metadata=metadata)
     with temporary.open("rb") as file:
         os.fsync(file.fileno())
-    temporary.replace(directory / "state.safetensors")
+    temporary.replace(path)
+
+
+def read_facts(directory: pathlib.Path) -> dict[str, object] | None:
+    """The facts of `save_checkpoint`, with `step`; None where there is no checkpoint."""
+    path = state_path(directory)
+    if not path.exists():
+        return None
+    with safe_open(path, framework="pt") as file:
+        return json.loads((file.metadata() or {}).get("facts", "{}"))
 
 
 def load_checkpoint(
@@ -56,26 +106,18 @@ def load_checkpoint(
     *,
     modules: dict[str, nn.Module],
     optimizer: torch.optim.Optimizer | None,
-) -> dict[str, object] | None:
+) -> None:
     """Load what `save_checkpoint` wrote into modules and optimiser.
 
-    Returns:
-        The facts, with `step`; None where there is no checkpoint.
-
     Raises:
-        RuntimeError: the checkpoint's tensors do not fit the modules.
+        ConfigError: the checkpoint's tensors do not fit the modules.
     """
-    from safetensors import safe_open
-
-    path = directory / "state.safetensors"
-    if not path.exists():
-        return None
+    path = state_path(directory)
     tensors = load_file(path)
     for name, module in modules.items():
         prefix = f"{name}/"
-        module.load_state_dict(
-            {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
-        )
+        weights = {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
+        load_weights(module, weights, f"{path}, {name},")
     if optimizer is not None:
         states: dict[int, dict[str, torch.Tensor]] = {}
         for key, value in tensors.items():
@@ -85,5 +127,3 @@ def load_checkpoint(
         whole = optimizer.state_dict()
         whole["state"] = states
         optimizer.load_state_dict(whole)
-    with safe_open(path, framework="pt") as file:
-        return json.loads(file.metadata()["facts"])

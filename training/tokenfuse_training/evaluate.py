@@ -29,7 +29,6 @@ def evaluate_questions(
     table: TextTable | None = None,
     token_budget: int | None = None,
     batch_scenes: int = 64,
-    bf16: bool = False,
     report: Callable[[int], None] = lambda done: None,
 ) -> Accuracy:
     """Answer the first `num_questions` distinct questions of a store.
@@ -41,7 +40,6 @@ def evaluate_questions(
         table: the texts of the store to ask; None for its questions.
         token_budget: latents to keep; None for all.
         batch_scenes: pictures at a time.
-        bf16: matrix products in bfloat16.
         report: called with the number of questions done.
     """
     model.eval()
@@ -59,11 +57,10 @@ def evaluate_questions(
         scene_Q, question_Q = scene_Q[:keep], question_Q[:keep]
         text_QL = torch.from_numpy(texts[scene_Q, question_Q].astype(np.int64)).to(device)
         answer_QA = torch.from_numpy(answers[scene_Q, question_Q].astype(np.int64)).to(device)
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
-            f_BND = model.encode_image(normalise(store.images_u8[rows]).to(device), budget)
-            fused, mask = model.fuse(f_BND[torch.from_numpy(scene_Q).to(device)], text_QL, budget)
-            shifted = torch.cat([torch.zeros_like(answer_QA[:, :1]), answer_QA[:, :-1]], dim=1)
-            best_QA = model.decode(shifted, fused, mask).argmax(-1)
+        f_BND = model.encode_image(normalise(store.images_u8[rows]).to(device), budget)
+        fused, mask = model.fuse(f_BND[torch.from_numpy(scene_Q).to(device)], text_QL, budget)
+        shifted = torch.cat([torch.zeros_like(answer_QA[:, :1]), answer_QA[:, :-1]], dim=1)
+        best_QA = model.decode(shifted, fused, mask).argmax(-1)
         right_Q = ((best_QA == answer_QA) | (answer_QA == 0)).all(dim=1).cpu().numpy()
         for family, ok in zip(families[scene_Q, question_Q], right_Q, strict=True):
             name = table.families[family]

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from tokenfuse_training.checkpoint import weights_digest
 from tokenfuse_training.data.batches import normalise
 from tokenfuse_training.data.store import SceneStore
 from tokenfuse_training.model import JointModel
@@ -38,11 +39,11 @@ def image_side(model: JointModel) -> nn.ModuleList:
     return nn.ModuleList([model.vision, model.image_projection, model.fusion.image_resampler])
 
 
-def _digest(model: JointModel, store: SceneStore) -> str:
-    digest = hashlib.sha256(store.spec.key.encode())
-    for tensor in image_side(model).state_dict().values():
-        digest.update(tensor.detach().cpu().numpy().tobytes())
-    return digest.hexdigest()[:16]
+def _digest(model: JointModel, store: SceneStore, *, bf16: bool) -> str:
+    """Of all that the tokens depend on."""
+    weights = weights_digest(image_side(model).state_dict())
+    text = f"{store.spec.key} {weights} bf16={bf16}"
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 @torch.no_grad()
@@ -53,15 +54,15 @@ def merged_tokens(
     *,
     bf16: bool = False,
 ) -> np.ndarray:
-    """float16 (num_scenes, N, D) at the full budget, kept in `folder` under the weights' hash.
+    """float16 (num_scenes, N, D) at the full budget, kept in `folder` under a hash.
 
     Args:
         model: whose image side to use.
         store: whose pictures.
-        folder: of the cached file; tokens of older weights are removed from it.
+        folder: of the cached file; other tokens are removed from it.
         bf16: matrix products in bfloat16.
     """
-    path = folder / f"image-tokens-{_digest(model, store)}.npy"
+    path = folder / f"image-tokens-{_digest(model, store, bf16=bf16)}.npy"
     if path.exists():
         return np.load(path, mmap_mode="r")
     for old in folder.glob("image-tokens-*"):

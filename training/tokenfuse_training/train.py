@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tokenfuse_sdk.config import ModelConfig
-from tokenfuse_training.checkpoint import load_checkpoint, save_checkpoint
+from tokenfuse_training.checkpoint import load_checkpoint, load_weights, save_checkpoint
 from tokenfuse_training.data.batches import Batch, TextBatch, draw_batch
 from tokenfuse_training.data.scenes.labels import NUM_COLOR_LABELS, NUM_KIND_LABELS
 from tokenfuse_training.data.store import SceneStore
@@ -30,6 +30,7 @@ from tokenfuse_training.model.fusion import FusionIteration
 from tokenfuse_training.model.layers import SelfLayer
 from tokenfuse_training.model.t5 import DecoderLayer, EncoderLayer
 from tokenfuse_training.recipes.recipe import Recipe, Stage
+from tokenfuse_training.resume import facts_to_resume, run_identity
 from tokenfuse_training.word_order import WordOrderHeads
 
 __all__ = ["Trainer", "TrainerOptions"]
@@ -52,13 +53,14 @@ class TrainerOptions:
         compile: compile the layers; pays off after some minutes.
         max_minutes: stop after the step at which this is passed, with a checkpoint.
         checkpoint_minutes: time between checkpoints.
-        start_weights: begin with these in place of random ones, where there is no checkpoint.
+        start_weights: begin with these in place of random ones. A checkpoint goes on only where
+            its run began alike.
         start_stage: the stage to begin with then; the optimiser starts fresh and warms up.
     """
 
     directory: pathlib.Path
     device: str = "cpu"
-    bf16: bool = True
+    bf16: bool = False
     compile: bool = False
     max_minutes: float = float("inf")
     checkpoint_minutes: float = 3.0
@@ -67,7 +69,11 @@ class TrainerOptions:
 
 
 class Trainer:
-    """Holds model, moving average, dense heads and optimiser of one run."""
+    """Holds model, moving average, dense heads and optimiser of one run.
+
+    Raises:
+        ConfigError: the folder holds a checkpoint of another run, or the weights do not fit.
+    """
 
     def __init__(
         self, recipe: Recipe, model_config: ModelConfig, store: SceneStore, options: TrainerOptions
@@ -81,18 +87,22 @@ class Trainer:
         text = model_config.text
         self.word_order = WordOrderHeads(text.width, text.vocab_size).to(options.device)
         self.optimizer = self._make_optimizer()
-        self.step, self.first_step, self.seconds = 0, 0, 0.0
+        self.seconds = 0.0
         self._tokens_BND: np.ndarray | None = None
-        facts = load_checkpoint(
-            options.directory, modules=self._modules(), optimizer=self.optimizer
+        self._identity = run_identity(
+            recipe,
+            store.spec,
+            start_weights=options.start_weights,
+            start_stage=options.start_stage,
         )
+        self.step = self.first_step = int(self._identity["first_step"])
+        facts = facts_to_resume(options.directory, self._identity)
         if facts is not None:
+            load_checkpoint(options.directory, modules=self._modules(), optimizer=self.optimizer)
             self.step, self.seconds = int(facts["step"]), float(facts["seconds"])
-            self.first_step = int(facts["first_step"])
         elif options.start_weights is not None:
             for module in (self.model, self.ema):
-                module.load_state_dict(options.start_weights)
-            self.step = self.first_step = recipe.first_step_of(options.start_stage)
+                load_weights(module, options.start_weights, "start_weights")
         if options.compile:
             torch._dynamo.config.recompile_limit = 64
             for module in self.model.modules():
@@ -239,18 +249,12 @@ class Trainer:
 
     def save(self) -> None:
         """Write a checkpoint."""
-        facts = {
-            "seconds": self.seconds,
-            "first_step": self.first_step,
-            "recipe": self.recipe.name,
-            "seed": self.recipe.seed,
-        }
         save_checkpoint(
             self.options.directory,
             step=self.step,
             modules=self._modules(),
             optimizer=self.optimizer,
-            facts=facts,
+            facts={"seconds": self.seconds, "run": self._identity},
         )
 
     def run(self, report: Callable[[dict[str, float]], None]) -> bool:

@@ -10,13 +10,25 @@ extern const AttentionFn kAttentionAvx2;
 extern const AttentionFn kAttentionAvx512;
 #endif
 
-AttentionFn attention_kernel(Isa isa) noexcept {
+namespace {
+
+constexpr AttentionFn kScalar = attention_rows<scalar::V>;
+
+const AttentionFn* const kVariants[kNumIsas] = {
+    &kScalar,
 #if defined(TOKENFUSE_X86)
-  if (isa >= Isa::kAvx512) return kAttentionAvx512;
-  if (isa == Isa::kAvx2) return kAttentionAvx2;
+    &kAttentionAvx2,
+    &kAttentionAvx512,
+    &kAttentionAvx512,
+#else
+    &kScalar,
+    &kScalar,
+    &kScalar,
 #endif
-  static_cast<void>(isa);
-  return attention_rows<scalar::V>;
-}
+};
+
+}  // namespace
+
+AttentionFn attention_kernel(Isa isa) noexcept { return *kVariants[static_cast<int>(isa)]; }
 
 }  // namespace tokenfuse

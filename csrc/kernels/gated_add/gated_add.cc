@@ -10,13 +10,25 @@ extern const GatedAddFn kGatedAddAvx2;
 extern const GatedAddFn kGatedAddAvx512;
 #endif
 
-GatedAddFn gated_add_kernel(Isa isa) noexcept {
+namespace {
+
+constexpr GatedAddFn kScalar = gated_add_rows<scalar::V>;
+
+const GatedAddFn* const kVariants[kNumIsas] = {
+    &kScalar,
 #if defined(TOKENFUSE_X86)
-  if (isa >= Isa::kAvx512) return kGatedAddAvx512;
-  if (isa == Isa::kAvx2) return kGatedAddAvx2;
+    &kGatedAddAvx2,
+    &kGatedAddAvx512,
+    &kGatedAddAvx512,
+#else
+    &kScalar,
+    &kScalar,
+    &kScalar,
 #endif
-  static_cast<void>(isa);
-  return gated_add_rows<scalar::V>;
-}
+};
+
+}  // namespace
+
+GatedAddFn gated_add_kernel(Isa isa) noexcept { return *kVariants[static_cast<int>(isa)]; }
 
 }  // namespace tokenfuse

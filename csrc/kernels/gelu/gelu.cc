@@ -10,13 +10,25 @@ extern const GeluFn kGeluAvx2;
 extern const GeluFn kGeluAvx512;
 #endif
 
-GeluFn gelu_kernel(Isa isa) noexcept {
+namespace {
+
+constexpr GeluFn kScalar = gelu_rows<scalar::V>;
+
+const GeluFn* const kVariants[kNumIsas] = {
+    &kScalar,
 #if defined(TOKENFUSE_X86)
-  if (isa >= Isa::kAvx512) return kGeluAvx512;
-  if (isa == Isa::kAvx2) return kGeluAvx2;
+    &kGeluAvx2,
+    &kGeluAvx512,
+    &kGeluAvx512,
+#else
+    &kScalar,
+    &kScalar,
+    &kScalar,
 #endif
-  static_cast<void>(isa);
-  return gelu_rows<scalar::V>;
-}
+};
+
+}  // namespace
+
+GeluFn gelu_kernel(Isa isa) noexcept { return *kVariants[static_cast<int>(isa)]; }
 
 }  // namespace tokenfuse

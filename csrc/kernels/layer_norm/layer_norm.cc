@@ -10,13 +10,25 @@ extern const LayerNormFn kLayerNormAvx2;
 extern const LayerNormFn kLayerNormAvx512;
 #endif
 
-LayerNormFn layer_norm_kernel(Isa isa) noexcept {
+namespace {
+
+constexpr LayerNormFn kScalar = layer_norm_rows<scalar::V>;
+
+const LayerNormFn* const kVariants[kNumIsas] = {
+    &kScalar,
 #if defined(TOKENFUSE_X86)
-  if (isa >= Isa::kAvx512) return kLayerNormAvx512;
-  if (isa == Isa::kAvx2) return kLayerNormAvx2;
+    &kLayerNormAvx2,
+    &kLayerNormAvx512,
+    &kLayerNormAvx512,
+#else
+    &kScalar,
+    &kScalar,
+    &kScalar,
 #endif
-  static_cast<void>(isa);
-  return layer_norm_rows<scalar::V>;
-}
+};
+
+}  // namespace
+
+LayerNormFn layer_norm_kernel(Isa isa) noexcept { return *kVariants[static_cast<int>(isa)]; }
 
 }  // namespace tokenfuse

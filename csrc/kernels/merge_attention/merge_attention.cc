@@ -15,15 +15,23 @@ namespace {
 constexpr MergeAttentionKernel kScalar{merge_attention_rows<scalar::V>,
                                        merge_attention_weights<scalar::V>};
 
+const MergeAttentionKernel* const kVariants[kNumIsas] = {
+    &kScalar,
+#if defined(TOKENFUSE_X86)
+    &kMergeAttentionAvx2,
+    &kMergeAttentionAvx512,
+    &kMergeAttentionAvx512,
+#else
+    &kScalar,
+    &kScalar,
+    &kScalar,
+#endif
+};
+
 }  // namespace
 
 const MergeAttentionKernel& merge_attention_kernel(Isa isa) noexcept {
-#if defined(TOKENFUSE_X86)
-  if (isa >= Isa::kAvx512) return kMergeAttentionAvx512;
-  if (isa == Isa::kAvx2) return kMergeAttentionAvx2;
-#endif
-  static_cast<void>(isa);
-  return kScalar;
+  return *kVariants[static_cast<int>(isa)];
 }
 
 }  // namespace tokenfuse

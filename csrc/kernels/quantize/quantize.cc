@@ -10,13 +10,25 @@ extern const QuantizeFn kQuantizeAvx2;
 extern const QuantizeFn kQuantizeAvx512;
 #endif
 
-QuantizeFn quantize_kernel(Isa isa) noexcept {
+namespace {
+
+constexpr QuantizeFn kScalar = quantize_rows<scalar::V>;
+
+const QuantizeFn* const kVariants[kNumIsas] = {
+    &kScalar,
 #if defined(TOKENFUSE_X86)
-  if (isa >= Isa::kAvx512) return kQuantizeAvx512;
-  if (isa == Isa::kAvx2) return kQuantizeAvx2;
+    &kQuantizeAvx2,
+    &kQuantizeAvx512,
+    &kQuantizeAvx512,
+#else
+    &kScalar,
+    &kScalar,
+    &kScalar,
 #endif
-  static_cast<void>(isa);
-  return quantize_rows<scalar::V>;
-}
+};
+
+}  // namespace
+
+QuantizeFn quantize_kernel(Isa isa) noexcept { return *kVariants[static_cast<int>(isa)]; }
 
 }  // namespace tokenfuse

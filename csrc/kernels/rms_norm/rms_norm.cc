@@ -10,13 +10,25 @@ extern const RmsNormFn kRmsNormAvx2;
 extern const RmsNormFn kRmsNormAvx512;
 #endif
 
-RmsNormFn rms_norm_kernel(Isa isa) noexcept {
+namespace {
+
+constexpr RmsNormFn kScalar = rms_norm_rows<scalar::V>;
+
+const RmsNormFn* const kVariants[kNumIsas] = {
+    &kScalar,
 #if defined(TOKENFUSE_X86)
-  if (isa >= Isa::kAvx512) return kRmsNormAvx512;
-  if (isa == Isa::kAvx2) return kRmsNormAvx2;
+    &kRmsNormAvx2,
+    &kRmsNormAvx512,
+    &kRmsNormAvx512,
+#else
+    &kScalar,
+    &kScalar,
+    &kScalar,
 #endif
-  static_cast<void>(isa);
-  return rms_norm_rows<scalar::V>;
-}
+};
+
+}  // namespace
+
+RmsNormFn rms_norm_kernel(Isa isa) noexcept { return *kVariants[static_cast<int>(isa)]; }
 
 }  // namespace tokenfuse

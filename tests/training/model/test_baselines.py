@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from tokenfuse_sdk.config import FUSION_KINDS, named_config
+from tokenfuse_sdk.config import FUSION_KINDS
+from tokenfuse_sdk.sizes import named_config
 from tokenfuse_training.model import JointModel
 
 

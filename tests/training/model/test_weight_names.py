@@ -7,7 +7,8 @@ import dataclasses
 import pytest
 import torch
 
-from tokenfuse_sdk.config import COMBINATIONS, FUSION_KINDS, RESAMPLERS, SIZES, named_config
+from tokenfuse_sdk.config import COMBINATIONS, FUSION_KINDS, RESAMPLERS
+from tokenfuse_sdk.sizes import SIZES, named_config
 from tokenfuse_sdk.weights import expected_tensors
 from tokenfuse_training.model import JointModel
 

@@ -25,7 +25,11 @@ __all__ = ["train"]
 @click.option("--num-test-questions", type=click.IntRange(min=1), default=10_000)
 @click.option("--device", default="cpu", show_default=True)
 @click.option("--compile/--no-compile", default=False, help="Compile the layers.")
-@click.option("--bf16/--no-bf16", default=True, help="Matrix products in bfloat16.")
+@click.option(
+    "--bf16/--no-bf16",
+    default=None,
+    help="Matrix products in bfloat16.  [default: on a GPU alone]",
+)
 @click.option("--blind", is_flag=True, help="Train the two baselines that miss a modality too.")
 @click.option("--overwrite", is_flag=True, help="Replace OUTPUT if it is there.")
 def train(
@@ -40,7 +44,7 @@ def train(
     num_test_questions: int,
     device: str,
     compile: bool,
-    bf16: bool,
+    bf16: bool | None,
     blind: bool,
     overwrite: bool,
 ) -> None:
@@ -69,13 +73,14 @@ def train(
         work=work or output.with_name(output.name + ".work"),
         start_from=start_from,
         start_stage=start_stage or stages[0],
-        max_minutes=max_minutes,
+        max_minutes=float("inf") if max_minutes is None else max_minutes,
         steps_scale=steps_scale,
         num_scenes=num_scenes,
         num_test_questions=num_test_questions,
         device=device,
         compile=compile,
-        bf16=bf16,
+        # Few CPUs multiply in bfloat16, and to emulate it is many times slower.
+        bf16=device.startswith("cuda") if bf16 is None else bf16,
         blind=blind,
         overwrite=overwrite,
     )

@@ -19,8 +19,9 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from tokenfuse_training.data.scenes.captions import TASKS, text_example
+from tokenfuse_training.data.scenes.dataset import scene_questions
 from tokenfuse_training.data.scenes.labels import patch_labels
-from tokenfuse_training.data.scenes.questions import FAMILIES, ask_questions
+from tokenfuse_training.data.scenes.questions import FAMILIES
 from tokenfuse_training.data.scenes.render import render
 from tokenfuse_training.data.scenes.rng import Rng, stream_key
 from tokenfuse_training.data.scenes.sampling import sample_scene
@@ -114,8 +115,9 @@ def _ids(tokenizer: Tokenizer, text: str, length: int) -> list[int]:
 def _scene_texts(spec: StoreSpec, index: int) -> tuple[list, list, list]:
     """(prompt, answer, family index) of the scene's questions, descriptions and stones."""
     scene = sample_scene(spec.split, index, seed=spec.seed)
-    rng = Rng(stream_key(spec.seed, spec.split, index, "questions"))
-    asked = ask_questions(scene, rng, num_questions=spec.num_questions)
+    asked = scene_questions(
+        scene, spec.split, index, seed=spec.seed, num_questions=spec.num_questions
+    )
     questions = [(f"answer: {q.text}", q.answer, FAMILIES.index(q.family)) for q in asked]
     questions = [questions[i % len(questions)] for i in range(spec.num_questions)]
     rng = Rng(stream_key(spec.seed, spec.split, index, "texts"))
