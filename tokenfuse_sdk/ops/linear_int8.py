@@ -39,7 +39,7 @@ def linear_int8(
         weight_scale: (N,) float32, t.
         bias: (N,) float32.
         residual: (M, N) float32, added last.
-        activation: "none", "gelu" (erf) or "gelu_tanh".
+        activation: "none", "gelu" (erf) or "gelu_tanh", within 2e-4 max(1, |x|).
         isa: instruction set, "" for the best.
         num_threads: 1 or more.
 

@@ -11,15 +11,21 @@
 
 namespace tokenfuse {
 
-template <typename V>
+// `Near` takes the short way that is good enough for 8 bits.
+template <typename V, bool Near = false>
 inline typename V::T activate(typename V::T x, Activation activation) noexcept {
+  if constexpr (Near) {
+    if (activation == Activation::kGelu) return gelu_near_of<V>(x, kGeluNear);
+    if (activation == Activation::kGeluTanh) return gelu_near_of<V>(x, kGeluTanhNear);
+    return x;
+  }
   if (activation == Activation::kGelu) return gelu_of<V>(x);
   if (activation == Activation::kGeluTanh) return gelu_tanh_of<V>(x);
   return x;
 }
 
 // The ending of every linear, on sums in registers: bias, activation, residual, store.
-template <typename V, int R, int C, typename Args>
+template <typename V, int R, int C, bool Near = false, typename Args>
 inline void linear_store(const Args& a, std::int64_t row, std::int64_t column,
                          typename V::T (&acc)[R][C]) noexcept {
   using T = typename V::T;
@@ -35,7 +41,7 @@ inline void linear_store(const Args& a, std::int64_t row, std::int64_t column,
       bias = whole ? V::load(a.bias + at) : V::load_n(a.bias + at, count, 0.0f);
     }
     for (int r = 0; r < R; ++r) {
-      T value = activate<V>(V::add(acc[r][c], bias), a.activation);
+      T value = activate<V, Near>(V::add(acc[r][c], bias), a.activation);
       if (a.residual != nullptr) {
         const float* from = a.residual + (row + r) * a.ldr + at;
         value = V::add(value, whole ? V::load(from) : V::load_n(from, count, 0.0f));

@@ -9,6 +9,7 @@
 //   behind K zero. scale, sum: M values, as `quantize` writes them.
 //   packed, t: written once by `linear_int8_pack` of the same variant. b: N floats or null.
 //   y: M rows of N, stride ldy >= N. r: M rows of N, stride ldr, or null; r may be y itself.
+//   act: GELU and tanh-GELU within 2e-4 max(1, |x|): what comes next is rounded to 8 bits.
 //   K <= kInt8MaxK. M, N, K of 0 are allowed: K = 0 gives act(b) + r.
 // Rows are split by the caller; columns by panels of `panel_width` outputs.
 #pragma once

@@ -25,7 +25,7 @@ inline void linear_int8_store(const LinearInt8Args& a, std::int64_t row, std::in
       values[r][c] = V::mul(sum, V::mul(weight_scale, V::set1(a.scale[row + r])));
     }
   }
-  linear_store<V, R, C>(a, row, column, values);
+  linear_store<V, R, C, true>(a, row, column, values);
 }
 
 template <typename K, int R, int C>
