@@ -18,8 +18,8 @@ from tokenfuse_training.model import JointModel
 # sums over some 10 layers of a few hundred terms stay near 2e-6.
 _LOGITS_BOUND = 2e-5
 # Weights and activations are off by a uniform half step of 1/127 of their largest, some 1% of
-# their root mean square; over some 20 layers in a row that adds up to a few percent.
-_INT8_BOUND = 0.15
+# their root mean square; over some 20 layers in a row that adds up to a few percent of all.
+_INT8_BOUND = 0.1
 _NANO = named_config("nano")
 
 
@@ -299,10 +299,10 @@ def test_int8_logits_are_near_those_of_fp32(name: str) -> None:
         engine = make_engine(model, precision="int8", isa=isa, num_threads=2)
         assert (engine.precision, engine.isa) == ("int8", isa)
         got = engine.logits(engine.encode_image(image, config.fusion.num_latents), text, answer)
-        assert 1e-5 < relative_error(got, want) < _INT8_BOUND
+        assert 1e-4 < np.linalg.norm(got - want) / np.linalg.norm(want) < _INT8_BOUND
         first = got if first is None else first
         # The products are exact; what is rounded between them may tip a value to the next step.
-        assert relative_error(got, first) < _INT8_BOUND / 3
+        assert np.linalg.norm(got - first) / np.linalg.norm(want) < _INT8_BOUND / 3
 
 
 def test_the_number_of_threads_does_not_change_a_bit_of_int8() -> None:
