@@ -1,0 +1,116 @@
+"""One contestant in a process of its own: `worker.py prepare|turns|start TASK`.
+
+Speaks JSON, a line each, on its standard output; whatever a library prints goes to standard
+error. `prepare` makes the files that opening needs. `turns` opens the contestant and then does
+what it is told line by line. `start` opens it, answers once, and says so: the caller's clock
+runs from before this process began. Then it answers a few times more and tells its peak memory.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import os
+import pathlib
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from work import Contestant, Inputs, Task
+
+_ANSWERS_FOR_MEMORY = 5
+
+
+def _say(pipe: Any, **message: Any) -> None:
+    pipe.write(json.dumps(message) + "\n")
+    pipe.flush()
+
+
+def missing(task: Task) -> list[str]:
+    """Packages that the contestant needs and this Python has not."""
+    module = importlib.import_module(task.module)
+    wanted = list(module.PACKAGES)
+    if module.GRAPHS_NEEDED and not (task.batch_folder / "decoder.onnx").exists():
+        wanted += ["onnx", "onnxscript"]
+    if task.precision == "int8":
+        wanted += module.QUANTISERS
+    return [name for name in dict.fromkeys(wanted) if importlib.util.find_spec(name) is None]
+
+
+def _works(contestant: Contestant, inputs: Inputs) -> dict[str, Callable[[], object]]:
+    image, text = inputs.image_BHW3, inputs.text_BL
+    f = contestant.encode(image)
+    return {
+        "answer": lambda: contestant.answer(contestant.encode(image), text),
+        "follow_up": lambda: contestant.answer(f, text),
+    }
+
+
+def _turn(call: Callable[[], object], repeats: int) -> list[float]:
+    # The first call finds caches full of the others' data and threads asleep: not timed.
+    call()
+    seconds = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        call()
+        seconds.append(time.perf_counter() - began)
+    return seconds
+
+
+def _turns(task: Task, pipe: Any) -> None:
+    module, inputs = importlib.import_module(task.module), task.inputs()
+    contestant: Contestant = module.open_contestant(task)
+    f = contestant.encode(inputs.image_BHW3)
+    logits = contestant.logits(f, inputs.text_BL, inputs.answer_BA)
+    worst, relative = inputs.error_of(logits)
+    works = _works(contestant, inputs)
+    _say(pipe, max_abs_err=worst, relative_err=relative)
+    for line in sys.stdin:
+        order = json.loads(line)
+        _say(pipe, seconds=_turn(works[order["work"]], order["repeats"]))
+
+
+def _peak_bytes() -> int:
+    """The most that was resident. Not ru_maxrss, which begins with the parent's at the fork."""
+    for line in pathlib.Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+        if line.startswith("VmHWM:"):
+            return 1024 * int(line.split()[1])
+    raise RuntimeError("/proc/self/status has no VmHWM")
+
+
+def _start(task: Task, pipe: Any) -> None:
+    module, inputs = importlib.import_module(task.module), task.inputs()
+    contestant: Contestant = module.open_contestant(task)
+
+    def answer() -> None:
+        contestant.answer(contestant.encode(inputs.image_BHW3), inputs.text_BL)
+
+    answer()
+    _say(pipe, answered=True)
+    for _ in range(_ANSWERS_FOR_MEMORY):
+        answer()
+    _say(pipe, peak_bytes=_peak_bytes())
+    # The exit of a framework is not part of the question.
+    os._exit(0)
+
+
+def main() -> None:
+    pipe = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    mode, task = sys.argv[1], Task.from_json(sys.argv[2])
+    if mode == "prepare":
+        lacking = missing(task)
+        if not lacking:
+            importlib.import_module(task.module).prepare(task)
+        _say(pipe, missing=lacking)
+    elif mode == "turns":
+        _turns(task, pipe)
+    else:
+        assert mode == "start", mode
+        _start(task, pipe)
+
+
+if __name__ == "__main__":
+    main()
