@@ -247,8 +247,9 @@ class ModelConfig:
     decoder: DecoderConfig
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not 0 < len(self.name) <= 64:
-            raise ConfigError(f"name={self.name!r}: need a name of 1 to 64 characters")
+        ok = isinstance(self.name, str) and 0 < len(self.name) <= 64 and self.name.isprintable()
+        if not ok:
+            raise ConfigError(f"name={self.name!r}: need a name of 1 to 64 printable characters")
 
     @property
     def pad_id(self) -> int:

@@ -23,6 +23,7 @@ __all__ = [
     "ImageFormatError",
     "ImageTooLargeError",
     "ModelClosedError",
+    "NotFiniteError",
     "OpError",
     "OutputExistsError",
     "PrecisionError",
@@ -79,6 +80,10 @@ class ImageFormatError(ImageError):
 
 class ImageTooLargeError(ImageError):
     """The image has more pixels or bytes than are accepted."""
+
+
+class NotFiniteError(TokenfuseError, ArithmeticError):
+    """The model gave NaN or infinity: its weights are too large for float32 on this input."""
 
 
 class ModelClosedError(TokenfuseError, RuntimeError):

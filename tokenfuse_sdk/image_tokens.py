@@ -6,8 +6,10 @@ Shapes: N tokens, D fusion width.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import pathlib
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,10 +51,17 @@ class ImageTokens:
             raise TokensError(
                 f"image tokens of {array.dtype} {list(array.shape)}; need float32 (N, D)"
             )
+        if not np.isfinite(array).all():
+            raise TokensError("the image tokens hold NaN or infinity; encode the picture again")
         if array.flags.writeable or not array.flags.c_contiguous:
             array = np.array(array, order="C")
             array.setflags(write=False)
             object.__setattr__(self, "f_ND", array)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # By the constructor, so that a copy from another process is read-only and checked too.
+        made_by = {"model_name": self.model_name, "weights_sha256": self.weights_sha256}
+        return functools.partial(type(self), f_ND=self.f_ND, **made_by), ()
 
     @property
     def num_tokens(self) -> int:

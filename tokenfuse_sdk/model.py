@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import operator
 import os
 import pathlib
 import time
 from collections.abc import Sequence
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +20,7 @@ from tokenfuse_sdk.errors import (
     BundleMissingFileError,
     ConfigError,
     ModelClosedError,
+    NotFiniteError,
     QuestionError,
     TokenBudgetError,
     TokensError,
@@ -64,12 +67,16 @@ def load(
             environment variable TOKENFUSE_FORCE_ISA too.
         UnsupportedModelError: the device's engine has no such model.
     """
+    if not isinstance(model, str | os.PathLike) or not os.fspath(model):
+        raise ConfigError(
+            f"model={model!r}: need the name of a shipped model or the path of a bundle"
+        )
     placement = place(device, precision, num_threads)
     folder = find_bundle(model if isinstance(model, str) else pathlib.Path(model))
     if not folder.exists() and not folder.is_symlink():
         raise BundleMissingFileError(
             f"there is no bundle at {folder}; pass the path of one, or the name of a shipped "
-            f"model: {', '.join(shipped_models()) or 'none in this installation'}"
+            f"model as text: {', '.join(shipped_models()) or 'none in this installation'}"
         )
     bundle = read_bundle(folder)
     return Model(bundle, placement, token_budget=token_budget)
@@ -107,6 +114,12 @@ class Model:
     def __repr__(self) -> str:
         state = f"device={self.device!r}, precision={self.precision!r}"
         return f"<Model {self._config.name!r}, {state}, token_budget={self._token_budget}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise TypeError(
+            f"the model {self._config.name!r} holds packed weights and threads, which do not go "
+            "to another process; load it there"
+        )
 
     def close(self) -> None:
         """Give the memory back; calls that come later raise `ModelClosedError`."""
@@ -185,7 +198,7 @@ class Model:
         began = time.perf_counter()
         prepared = self._prepared(image)
         ready = time.perf_counter()
-        f_ND = runtime.encode_image(prepared, budget)
+        f_ND = self._finite(runtime.encode_image(prepared, budget))
         done = time.perf_counter()
         return self._tokens_of(f_ND), _ms(ready - began), _ms(done - ready)
 
@@ -312,14 +325,24 @@ class Model:
             raise QuestionError("candidates: need a list of one text or more")
         runtime = self._open_runtime()
         limit = self._config.decoder.max_tokens
+        for text in candidates:
+            if not isinstance(text, str) or not text.strip():
+                raise QuestionError(
+                    f"the candidate {text!r} is no text; need a str that says something"
+                )
         ids = [self._tokenizer.encode(text, limit) for text in candidates]
         text_ids = self._text_ids("answer: ", question)
         f_ND, _, _ = self._image(image, token_budget)
-        log_probs = runtime.score(f_ND, text_ids, ids).astype(np.float64)
+        log_probs = self._finite(runtime.score(f_ND, text_ids, ids)).astype(np.float64)
         shares = np.exp(log_probs - log_probs.max())
         shares /= shares.sum()
         return [
-            Score(text=text, log_prob=float(log_prob), probability=float(share))
+            Score(
+                text=text,
+                log_prob=float(log_prob),
+                probability=float(share),
+                unknown_words=self._tokenizer.unknown_words(text),
+            )
             for text, log_prob, share in zip(candidates, log_probs, shares, strict=True)
         ]
 
@@ -332,16 +355,24 @@ class Model:
         if token_budget is None:
             return default
         budgets = self._config.fusion.token_budgets
-        is_int = isinstance(token_budget, int) and not isinstance(token_budget, bool)
-        if not is_int or token_budget not in budgets:
+        is_int = hasattr(token_budget, "__index__") and not isinstance(token_budget, bool)
+        if not is_int or operator.index(token_budget) not in budgets:
             raise TokenBudgetError(
                 f"token_budget={token_budget!r} is not one of {list(budgets)}; pick one of these"
             )
-        return token_budget
+        return operator.index(token_budget)
 
     def _prepared(self, image: ImageSource) -> NDArray[np.float32]:
         prepared: NDArray[np.float32] = preprocess(decode_image(image), self._preprocess)
         return prepared
+
+    def _finite(self, array: NDArray[np.float32]) -> NDArray[np.float32]:
+        if not np.isfinite(array).all():
+            raise NotFiniteError(
+                f"{self._config.name!r} gave NaN or infinity; its weights are damaged or were "
+                "trained badly: run `tokenfuse doctor`, or make the bundle again"
+            )
+        return array
 
     def _tokens_of(self, f_ND: NDArray[np.float32]) -> ImageTokens:
         f_ND.setflags(write=False)
@@ -411,6 +442,7 @@ class Model:
         ready = time.perf_counter()
         ids, log_probs = runtime.generate(f_ND, text_ids, limit)
         done = time.perf_counter()
+        self._finite(log_probs)
         answer = Answer(
             text=self._tokenizer.decode(ids),
             confidence=math.exp(float(log_probs.sum(dtype=np.float64))),

@@ -20,7 +20,7 @@ def load_native() -> ModuleType:
         return importlib.import_module("tokenfuse_sdk._native")
     except ImportError as error:
         raise DeviceError(
-            f"the compiled module tokenfuse_sdk._native does not load ({error}); install the "
-            "package with `pip install .` from its source folder, outside of which Python "
-            "must then be started"
+            f"the compiled module tokenfuse_sdk._native does not load ({error}). In the source "
+            "folder, run `pip install .`; then start Python in another folder, since here it "
+            "takes the sources, which are not compiled"
         ) from error

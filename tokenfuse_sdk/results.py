@@ -68,11 +68,14 @@ class Score:
         log_prob: natural logarithm of the probability that the model writes
             exactly this and then ends.
         probability: `softmax` of `log_prob` over the candidates of the call.
+        unknown_words: words of the candidate that the model has no token for: all of them
+            are one to it, so the numbers mean little.
     """
 
     text: str
     log_prob: float
     probability: float
+    unknown_words: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -8,12 +8,41 @@ import numpy as np
 import tokenizers
 
 from tokenfuse_sdk.errors import BundleFormatError, QuestionError
+from tokenfuse_sdk.strict_json import parse_object
 
 __all__ = ["Tokenizer"]
 
 _PAD_ID, _EOS_ID = 0, 1
 # No vocabulary has it: a private-use character.
 _NO_WORD = "\ue000"
+
+
+# What a tokenizer.json may be made of. The library has more, but a hostile file could make text
+# grow without bound (Replace, Prepend, Precompiled) or take exponential time (Split by a regular
+# expression), and the library would end the process.
+_ALLOWED = {
+    "normalizer": {"NFC", "NFD", "NFKC", "NFKD", "Lowercase", "Strip", "StripAccents"},
+    "pre_tokenizer": {"Whitespace", "WhitespaceSplit", "Punctuation", "Digits", "Metaspace"},
+    "post_processor": set[str](),
+    "decoder": {"WordPiece", "Metaspace", "Fuse"},
+    "model": {"WordLevel", "WordPiece", "BPE", "Unigram"},
+}
+_SEQUENCES = {"normalizer": "normalizers", "pre_tokenizer": "pretokenizers", "decoder": "decoders"}
+
+
+def _check_component(kind: str, component: object) -> None:
+    """Raise BundleFormatError unless it is one of `_ALLOWED`, or a sequence of such."""
+    if component is None and kind != "model":
+        return
+    fields = component if isinstance(component, dict) else {}
+    name = fields.get("type")
+    if name == "Sequence" and kind in _SEQUENCES:
+        parts = fields.get(_SEQUENCES[kind])
+        for part in parts if isinstance(parts, list) else [None, "no list"]:
+            _check_component(kind, part)
+    elif not isinstance(name, str) or name not in _ALLOWED[kind]:
+        allowed = ", ".join(sorted(_ALLOWED[kind])) or "none"
+        raise BundleFormatError(f"tokenizer.json has the {kind} {name!r}; allowed: {allowed}")
 
 
 class Tokenizer:
@@ -32,12 +61,14 @@ class Tokenizer:
             vocab_size: rows of the model's embedding; ids must stay below.
 
         Raises:
-            BundleFormatError: not a tokenizer, or not one for this model.
+            BundleFormatError: not a tokenizer, made of other parts than are allowed, or not one
+                for this model.
         """
+        layout = parse_object(data, "tokenizer.json")
+        for kind in _ALLOWED:
+            _check_component(kind, layout.get(kind))
         try:
             inner = tokenizers.Tokenizer.from_str(data.decode("utf-8"))
-        except UnicodeDecodeError as error:
-            raise BundleFormatError(f"tokenizer.json is not UTF-8: {error}") from error
         except Exception as error:  # the library raises plain Exception
             raise BundleFormatError(f"tokenizer.json is not a tokenizer: {error}") from error
         vocabulary = inner.get_vocab(with_added_tokens=True)

@@ -12,7 +12,7 @@ SDK = ROOT / "tokenfuse_sdk"
 
 # Lowest floor first. A module may import from its own floor's row or below.
 FLOORS = [
-    {"errors", "config", "atomic", "plain_file", "native", "_native"},
+    {"errors", "config", "atomic", "plain_file", "strict_json", "native", "_native"},
     {"weights", "ops.reference", "flops", "sizes"},
     {"ops", "bundle", "preprocess", "tokenizer"},
     {"runtime"},

@@ -569,3 +569,20 @@ def test_every_refusal_is_a_value_error_of_ours(bundle):
     with pytest.raises(ValueError) as caught:
         read_bundle(bundle)
     assert isinstance(caught.value, errors.TokenfuseError)
+
+
+@pytest.mark.parametrize("text", ["\x1b]0;owned\x07", "\x9b31m", "\x00"])
+def test_a_card_or_a_name_that_moves_the_terminal(bundle, text):
+    change(bundle, "README.md", f"# model {text}".encode())
+    with pytest.raises(errors.BundleFormatError, match="control characters"):
+        read_bundle(bundle)
+    change_json(bundle, "config.json", lambda c: c.update(name=f"a{text}"))
+    with pytest.raises(errors.ConfigError, match="printable"):
+        read_bundle(bundle)
+
+
+@pytest.mark.parametrize("part", [{"type": "Replace", "pattern": {"String": "a"}, "content": "aa"}])
+def test_a_tokenizer_of_parts_that_let_text_grow(bundle, part):
+    change_json(bundle, "tokenizer.json", lambda t: t.update(normalizer=part))
+    with pytest.raises(errors.BundleFormatError, match="allowed"):
+        read_bundle(bundle)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pathlib
 import subprocess
 import sys
 
@@ -124,7 +125,10 @@ def test_tokens_are_kept_and_asked(run, picture, bundle):
     code, out, _ = run("answer", "t.safetensors", "is there a star?", *common)
     assert (code, out) == (0, direct)
     code, _, err = run("answer", picture, "--save-tokens", "t.safetensors", *common)
-    assert (code, "overwrite" in err) == (1, True)
+    assert (code, "--overwrite" in err) == (1, True)
+    own = ("--save-tokens", "t.safetensors", "--overwrite")
+    code, _, err = run("answer", "t.safetensors", *own, *common)
+    assert (code, "is IMAGE itself" in err) == (1, True)
 
 
 @pytest.mark.parametrize(
@@ -235,3 +239,11 @@ def test_an_output_that_train_may_not_replace_is_refused_before_the_training(run
     code, _, err = run("train", "scenes-nano", "-o", "photos", *few)
     assert (code, "--overwrite" in err) == (1, True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "photos"]
+
+
+def test_save_tokens_spares_the_picture(run, picture, bundle):
+    before = pathlib.Path(picture).read_bytes()
+    own = ("--save-tokens", picture, "--overwrite")
+    code, _, err = run("answer", picture, "-m", bundle, *own)
+    assert (code, "ends in .safetensors" in err) == (1, True)
+    assert pathlib.Path(picture).read_bytes() == before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 
 import numpy as np
 import pytest
@@ -47,3 +48,19 @@ def test_a_folder_that_is_not_there_is_named(path, tmp_path):
     with pytest.raises(FileNotFoundError) as caught:
         ImageTokens.load(path).save(tmp_path / "none" / "t.safetensors")
     assert caught.value.filename == str(tmp_path / "none")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_tokens_that_are_not_finite_are_refused(value):
+    f_ND = np.full((4, 8), value, np.float32)
+    with pytest.raises(errors.TokensError, match="NaN or infinity"):
+        ImageTokens(f_ND=f_ND, model_name="m", weights_sha256="0" * 64)
+
+
+def test_a_pickled_copy_is_read_only_too():
+    f_ND = np.ones((4, 8), np.float32)
+    tokens = ImageTokens(f_ND=f_ND, model_name="m", weights_sha256="0" * 64)
+    copy = pickle.loads(pickle.dumps(tokens))
+    np.testing.assert_array_equal(copy.f_ND, f_ND)
+    assert (copy.model_name, copy.weights_sha256) == ("m", "0" * 64)
+    assert not copy.f_ND.flags.writeable

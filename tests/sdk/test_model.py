@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import os
+import pickle
 import threading
 
 import numpy as np
@@ -371,3 +372,52 @@ def test_public_names_are_few_and_there():
     assert set(tf.__all__) <= set(dir(tf))
     with pytest.raises(AttributeError, match="nothing"):
         tf.nothing  # noqa: B018
+
+
+def test_weights_that_overflow_are_told(bundle_parts, tmp_path):
+    shipped = tf.bundle.read_bundle(tf.shipped.find_bundle("scenes-nano"))
+    weights = {name: np.full_like(array, 6e4) for name, array in shipped.weights.items()}
+    parts = {**bundle_parts, "config": shipped.config, "preprocess": shipped.preprocess}
+    tf.bundle.write_bundle(tmp_path / "scenes-nano", **{**parts, "weights": weights})
+    with (
+        tf.load(tmp_path / "scenes-nano") as model,
+        pytest.raises(errors.NotFiniteError, match="NaN or infinity"),
+    ):
+        model.answer(tf.example_images()[0], "is there a star?")
+
+
+def test_words_of_a_candidate_that_nobody_knows_are_named(model, image):
+    scores = model.score(image, "is there a star?", ["yes", "zebra"])
+    assert [score.unknown_words for score in scores] == [(), ("zebra",)]
+    with pytest.raises(errors.QuestionError, match="the candidate '' is no text"):
+        model.score(image, "is there a star?", ["yes", ""])
+
+
+def test_a_budget_may_be_any_integer(model, image):
+    assert model.encode_image(image, token_budget=np.int64(4)).num_tokens == 4
+    for budget in (4.0, "4", True, np.float32(4)):
+        with pytest.raises(errors.TokenBudgetError):
+            model.encode_image(image, token_budget=budget)
+
+
+def test_a_model_is_not_pickled_and_says_why(model):
+    with pytest.raises(TypeError, match="load it there"):
+        pickle.dumps(model)
+
+
+@pytest.mark.parametrize("name", [None, 5, b"scenes-nano", ""])
+def test_what_names_no_model(name):
+    with pytest.raises(errors.ConfigError, match="need the name"):
+        tf.load(name)
+
+
+def test_a_folder_that_is_no_bundle_keeps_its_files(tmp_path):
+    (tmp_path / "letter.txt").write_text("mine")
+    with pytest.raises(errors.BundleMissingFileError, match=r"is no bundle: it has no manifest"):
+        tf.load(tmp_path)
+
+
+@pytest.mark.parametrize("source", ["", "https://example.com/a.png"])
+def test_paths_that_are_none(model, source):
+    with pytest.raises(errors.ImageError, match=r"empty|nothing is fetched"):
+        model.encode_image(source)

@@ -113,3 +113,34 @@ def test_an_added_sign_that_is_not_special_is_refused():
     tokenizer = Tokenizer.from_json(data.encode(), vocab_size=8)
     with pytest.raises(QuestionError, match="signs of the model"):
         tokenizer.encode("a </s> b", 64)
+
+
+@pytest.mark.parametrize(
+    ("kind", "component"),
+    [
+        ("normalizer", {"type": "Replace", "pattern": {"String": "a"}, "content": "a" * 10}),
+        (
+            "normalizer",
+            {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "a" * 1_000}]},
+        ),
+        ("normalizer", {"type": "Sequence", "normalizers": {}}),
+        (
+            "pre_tokenizer",
+            {
+                "type": "Split",
+                "pattern": {"Regex": "(a+)+$"},
+                "behavior": "Isolated",
+                "invert": False,
+            },
+        ),
+        ("decoder", {"type": "Replace", "pattern": {"String": "a"}, "content": "a" * 10}),
+        ("post_processor", {"type": "BertProcessing", "sep": ["a", 3], "cls": ["b", 4]}),
+        ("model", None),
+        ("model", {"type": "Other"}),
+    ],
+)
+def test_parts_by_which_text_could_grow_or_take_for_ever_are_refused(bundle, kind, component):
+    layout = json.loads((bundle / "tokenizer.json").read_text())
+    layout[kind] = component
+    with pytest.raises(BundleFormatError, match=f"the {kind} .*allowed: "):
+        Tokenizer.from_json(json.dumps(layout).encode(), vocab_size=128)

@@ -8,7 +8,6 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from tokenfuse_sdk.bundle.json_file import parse_object
 from tokenfuse_sdk.errors import (
     BundleFormatError,
     BundleMissingFileError,
@@ -16,6 +15,7 @@ from tokenfuse_sdk.errors import (
     BundleSizeError,
     BundleVersionError,
 )
+from tokenfuse_sdk.strict_json import parse_object
 
 __all__ = [
     "FILE_CAPS",

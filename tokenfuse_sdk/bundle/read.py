@@ -12,7 +12,6 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from tokenfuse_sdk.bundle.json_file import parse_object
 from tokenfuse_sdk.bundle.manifest import (
     FILE_CAPS,
     MANIFEST_CAP,
@@ -47,6 +46,7 @@ from tokenfuse_sdk.plain_file import (
     read_plain_file,
 )
 from tokenfuse_sdk.preprocess import PreprocessConfig
+from tokenfuse_sdk.strict_json import parse_object
 from tokenfuse_sdk.tokenizer import Tokenizer
 from tokenfuse_sdk.weights import expected_tensors
 
@@ -102,6 +102,11 @@ def _check_folder(path: pathlib.Path) -> None:
         raise BundleLinkError(f"{path} is a link; give the folder itself")
     if not stat.S_ISDIR(mode):
         raise BundleFormatError(f"{path} is not a folder; a bundle is one")
+    if not os.path.lexists(path / MANIFEST_NAME):
+        # Said first: what else lies in a folder that is no bundle is no business of ours.
+        raise BundleMissingFileError(
+            f"{path} is no bundle: it has no {MANIFEST_NAME}; pass the path of one"
+        )
     allowed = {*FILE_CAPS, MANIFEST_NAME}
     found = set()
     with os.scandir(path) as entries:
@@ -239,6 +244,9 @@ def read_bundle(path: str | os.PathLike[str]) -> Bundle:
         card = read("README.md").decode("utf-8")
     except UnicodeDecodeError as error:
         raise BundleFormatError(f"README.md is not UTF-8: {error}") from error
+    # A terminal would obey them.
+    if any((ord(c) < 32 and c not in "\t\n\r") or 127 <= ord(c) < 160 for c in card):
+        raise BundleFormatError("README.md holds control characters; remove them")
     return Bundle(
         path=folder,
         manifest=manifest,

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from tokenfuse_sdk.bundle.json_file import parse_object
 from tokenfuse_sdk.errors import BundleFormatError, TensorDataError, TensorHeaderError
+from tokenfuse_sdk.strict_json import parse_object
 
 __all__ = [
     "MAX_HEADER_BYTES",

@@ -49,6 +49,8 @@ def answer(
         raise click.UsageError("ask a question, or pass --caption")
     if candidates and not questions:
         raise click.UsageError("--candidate needs a question")
+    if save_tokens is not None:
+        _check_save_path(save_tokens, image, overwrite)
     import tokenfuse_sdk
 
     with tokenfuse_sdk.load(
@@ -89,8 +91,7 @@ def answer(
         rows = [one.to_dict() for one in answers]
         for row, scored in zip(rows, scores, strict=False):
             row["scores"] = [
-                {"text": s.text, "log_prob": s.log_prob, "probability": s.probability}
-                for s in scored
+                {**dataclasses.asdict(s), "unknown_words": list(s.unknown_words)} for s in scored
             ]
         click.echo(json.dumps({"image": str(image), "answers": rows}, indent=2))
         return
@@ -103,3 +104,20 @@ def answer(
         if index < len(scores):
             for score in sorted(scores[index], key=lambda s: -s.probability):
                 click.echo(f"  {score.probability:.4f}\t{score.text}")
+                if score.unknown_words:
+                    words = ", ".join(score.unknown_words)
+                    click.echo(f"warning: the model does not know: {words}", err=True)
+
+
+def _check_save_path(path: pathlib.Path, image: pathlib.Path, overwrite: bool) -> None:
+    from tokenfuse_sdk.errors import ConfigError, OutputExistsError
+
+    if path.suffix != _TOKENS_SUFFIX:
+        raise ConfigError(
+            f"--save-tokens {path}: need a name that ends in {_TOKENS_SUFFIX}, by which IMAGE "
+            "knows it later"
+        )
+    if path.exists() and image.exists() and path.samefile(image):
+        raise ConfigError(f"--save-tokens {path} is IMAGE itself; pass another file")
+    if path.exists() and not overwrite:
+        raise OutputExistsError(f"{path} exists; pass --overwrite or another --save-tokens")

@@ -96,7 +96,7 @@ def _write_picture(
     if output is None and target.exists() and not overwrite:
         return None
     entries = [
-        (image, [(r["question"], r["text"]) for r in rows if r["image"] == image.name])
+        (image, [(r["question"], _marked(r)) for r in rows if r["image"] == image.name])
         for image in tokenfuse_sdk.example_images()
     ]
     sheet = contact_sheet(entries)
@@ -108,6 +108,10 @@ def _write_picture(
             f"{error.filename or target}); pass an --output in a folder that you may write to"
         ) from error
     return target
+
+
+def _marked(row: dict[str, Any]) -> str:
+    return str(row["text"]) if row["right"] else f"{row['text']} (wrong: {row['truth']})"
 
 
 def _print_rows(rows: list[dict[str, Any]]) -> None:

@@ -27,7 +27,7 @@ _MAX_CONFIG_BYTES = 1 << 20
 
 
 def _read_config(path: pathlib.Path) -> ModelConfig:
-    from tokenfuse_sdk.bundle.json_file import parse_object
+    from tokenfuse_sdk.strict_json import parse_object
 
     try:
         data = parse_object(read_plain_file(path, max_bytes=_MAX_CONFIG_BYTES), str(path))

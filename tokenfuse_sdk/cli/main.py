@@ -78,6 +78,11 @@ def cli() -> None:
     """Answers about images on a device."""
 
 
+def _one_line(text: str) -> str:
+    """What a file name or a bundle brought along must not move a terminal's cursor."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
 def main() -> None:
     """Run the command line and exit."""
     try:
@@ -98,11 +103,12 @@ def main() -> None:
         if error.name is None or error.name.split(".")[0] not in ("torch", "sklearn"):
             raise
         click.echo(
-            f"error: this verb needs {error.name}, which the package's train extra installs",
+            f"error: this verb needs {error.name}; in the source folder, run "
+            "`pip install '.[train]'`",
             err=True,
         )
         sys.exit(1)
     except (TokenfuseError, OSError) as error:
-        click.echo(f"error: {error}", err=True)
+        click.echo(f"error: {_one_line(str(error))}", err=True)
         sys.exit(1)
     sys.exit(code if isinstance(code, int) else 0)

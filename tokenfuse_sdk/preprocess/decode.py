@@ -66,6 +66,10 @@ def decode_image(image: ImageSource) -> np.ndarray:
             )
         return _decode_bytes(data, "the image")
     if isinstance(image, str | os.PathLike):
+        if not os.fspath(image):
+            raise ImageError(f"the path of the image is empty; need {_ALLOWED}")
+        if "://" in str(image):
+            raise ImageError(f"{image} is an address; nothing is fetched, pass a file")
         path = pathlib.Path(image)
         return _decode_bytes(_read_file(path), str(path))
     raise ImageFormatError(f"the image is a {type(image).__name__}; need {_ALLOWED}")
@@ -120,7 +124,10 @@ def _typed_errors(name: str) -> Iterator[None]:
         raise
     # A warning is raised where Python was told so, for example with `-W error`.
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ImageTooLargeError(f"{name}: {error}. Make it smaller") from error
+        raise ImageTooLargeError(
+            f"{name} says that it has far more than {MAX_PIXELS:,} pixels, which is the most; "
+            "make it smaller"
+        ) from error
     except UnidentifiedImageError as error:
         raise ImageFormatError(
             f"{name} is not a picture that can be read; use PNG, JPEG, WebP, BMP, GIF, TIFF or PPM"

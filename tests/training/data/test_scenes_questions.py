@@ -239,6 +239,18 @@ def test_yes_and_no_are_even(asked, family):
     assert set(found) == {"yes", "no"} and abs(found["yes"] - 0.5) < 0.04
 
 
+def test_neither_may_be_there_when_two_counts_are_compared(asked):
+    """A quarter of the noes, so that a model learns that none is not more than none."""
+    neither = noes = 0
+    for scene, questions in asked:
+        for q in questions:
+            match = re.fullmatch(r"are there more (.+) than (.+)\?", q.text)
+            if match and q.answer == "no":
+                noes += 1
+                neither += not any(select(scene, words) for words in match.groups())
+    assert 0.1 * noes < neither < 0.4 * noes
+
+
 @pytest.mark.parametrize(
     ("family", "answers", "low", "high"),
     [

@@ -31,7 +31,7 @@ from tokenfuse_training.data.scenes.vocabulary import EOS_ID, build_tokenizer
 __all__ = ["DESCRIPTION_TASKS", "SceneStore", "StoreSpec", "TextTable", "open_store"]
 
 # Raised when the generator changes what it makes: part of the cache's name.
-_VERSION = 4
+_VERSION = 5
 _CHUNK = 250
 # Longest texts of the generator, with `</s>`: a caption of five objects is 14 tokens.
 _QUESTION_LENGTHS = (18, 2)

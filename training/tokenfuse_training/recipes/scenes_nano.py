@@ -122,14 +122,14 @@ SCENES_NANO = Recipe(
         # the hardest to write in full: so they come often.
         Stage(
             name="whole",
-            steps=1_500,
+            steps=2_000,
             images=64,
             questions=4,
             descriptions=3,
             stones=1,
             dense_weight=0.2,
             word_order_weight=0.2,
-            family_weights=(("comparison", 2.0), ("spatial", 3.0), ("shape", 0.5)),
+            family_weights=(("comparison", 3.0), ("spatial", 3.0), ("shape", 0.5)),
         ),
     ),
     learning_rate=1e-3,

@@ -34,7 +34,8 @@ def _more(scene: Scene, rng: Rng, answer: str, sides: tuple[Description, ...]) -
         (i, j)
         for i in range(len(sides))
         for j in range(len(sides))
-        if i != j and counts[i] + counts[j] > 0 and (counts[i] > counts[j]) == (answer == "yes")
+        # Neither may be there: no is right then as well.
+        if i != j and (counts[i] > counts[j]) == (answer == "yes")
     ]
     if rng.chance(_BOTH_PRESENT_PERCENT):
         pairs = [(i, j) for i, j in pairs if counts[i] and counts[j]] or pairs
