@@ -277,7 +277,7 @@ def main() -> None:
         }
         facts = {
             "hardware": timing.hardware(),
-            "commit": timing._commit(),
+            "commit": timing.commit(),
             "model": options.model,
         }
         write_json(options.json, facts | as_dicts)

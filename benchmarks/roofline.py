@@ -416,7 +416,7 @@ def main() -> None:
     if options.json:
         from tokenfuse_sdk.atomic import write_file
 
-        facts = {"hardware": timing.hardware(), "commit": timing._commit()}
+        facts = {"hardware": timing.hardware(), "commit": timing.commit()}
         write_file(options.json, (json.dumps(facts | stored, indent=1) + "\n").encode())
 
 

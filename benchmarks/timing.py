@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-__all__ = ["Case", "compare", "hardware", "main"]
+__all__ = ["Case", "commit", "compare", "hardware", "main"]
 
 _RESULTS = pathlib.Path(__file__).parent / "results"
 # A turn is at least this long, so that the clock and a call cost nothing beside it.
@@ -62,7 +62,8 @@ def hardware() -> dict[str, Any]:
     }
 
 
-def _commit() -> str:
+def commit() -> str:
+    """Of this checkout, "-dirty" behind it where files were changed."""
     folder = pathlib.Path(__file__).parent
     command = ["git", "-C", str(folder), "describe", "--always", "--dirty"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -140,6 +141,6 @@ def main(question: str, make_cases: Callable[[argparse.Namespace], list[Case]]) 
         path = _RESULTS / f"{options.save}_{today}.json"
         stored = json.loads(path.read_text()) if path.exists() else {"hardware": hardware()}
         key = f"{question} [{options.num_threads} threads]"
-        stored.setdefault("questions", {})[key] = {"commit": _commit(), "cases": results}
+        stored.setdefault("questions", {})[key] = {"commit": commit(), "cases": results}
         _RESULTS.mkdir(exist_ok=True)
         path.write_text(json.dumps(stored, indent=1) + "\n")

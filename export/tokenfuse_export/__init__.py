@@ -1,1 +1,1 @@
-"""Exporters of tokenfuse models; they arrive with the export commands."""
+"""Exporters of tokenfuse models: `to_onnx`."""

@@ -17,6 +17,8 @@ __all__ = ["doctor"]
 _OPTIONAL = {
     "torch": "training, exporting",
     "sklearn": "the scenes data",
+    "onnx": "exporting to ONNX",
+    "onnxscript": "exporting to ONNX",
     "onnxruntime": "running exported ONNX models",
     "tensorrt_rtx": "building TensorRT engines",
 }
