@@ -43,43 +43,56 @@ inline float softmax_terms(float* s, std::int64_t n) noexcept {
   return V::sum(part);
 }
 
+// Scores of R queries against keys [j, j + C vectors).
+template <typename V, int R, int C>
+inline void attention_score_tile(const AttentionArgs& a, const float* q, const float* kt,
+                                 std::int64_t padded, std::int64_t j, float* s) noexcept {
+  using T = typename V::T;
+  T acc[R][C];
+  for (int r = 0; r < R; ++r) {
+    for (int c = 0; c < C; ++c) acc[r][c] = V::zero();
+  }
+  for (std::int64_t d = 0; d < a.head_dim; ++d) {
+    T key[C];
+    for (int c = 0; c < C; ++c) key[c] = V::load(kt + d * padded + j + c * V::kLanes);
+    for (int r = 0; r < R; ++r) {
+      const T value = V::set1(q[r * a.ldq + d]);
+      for (int c = 0; c < C; ++c) acc[r][c] = V::fma(value, key[c], acc[r][c]);
+    }
+  }
+  const T scale = V::set1(a.scale);
+  for (int r = 0; r < R; ++r) {
+    for (int c = 0; c < C; ++c) {
+      V::store(s + r * padded + j + c * V::kLanes, V::mul(acc[r][c], scale));
+    }
+  }
+}
+
 // Scores of R queries against all keys, `padded` of them, into s (stride padded).
 template <typename V, int R>
 inline void attention_scores(const AttentionArgs& a, std::int64_t query, const float* kt,
                              std::int64_t padded, float* s) noexcept {
-  using T = typename V::T;
   constexpr int kLanes = V::kLanes;
-  // 32 keys at a time as far as registers go: 2 vectors for AVX-512 and AVX2.
-  constexpr int kColumns = kLanes == 1 ? 8 : 2;
+  // 32 keys are 2 vectors of AVX-512; where 64 are left, 4 x 4 sums and 5 more fill its 32
+  // registers. AVX2 has room for 4 x 2.
+  constexpr int kNarrow = kLanes == 1 ? 8 : 2;
+  constexpr int kWide = kLanes == 16 ? 4 : kNarrow;
   const float* q = a.q + query * a.ldq;
-  for (std::int64_t j = 0; j < padded; j += kColumns * kLanes) {
-    T acc[R][kColumns];
-    for (int r = 0; r < R; ++r) {
-      for (int c = 0; c < kColumns; ++c) acc[r][c] = V::zero();
-    }
-    for (std::int64_t d = 0; d < a.head_dim; ++d) {
-      T key[kColumns];
-      for (int c = 0; c < kColumns; ++c) key[c] = V::load(kt + d * padded + j + c * kLanes);
-      for (int r = 0; r < R; ++r) {
-        const T value = V::set1(q[r * a.ldq + d]);
-        for (int c = 0; c < kColumns; ++c) acc[r][c] = V::fma(value, key[c], acc[r][c]);
-      }
-    }
-    const T scale = V::set1(a.scale);
-    for (int r = 0; r < R; ++r) {
-      for (int c = 0; c < kColumns; ++c) {
-        V::store(s + r * padded + j + c * kLanes, V::mul(acc[r][c], scale));
-      }
-    }
+  std::int64_t j = 0;
+  for (; j + kWide * kLanes <= padded; j += kWide * kLanes) {
+    attention_score_tile<V, R, kWide>(a, q, kt, padded, j, s);
+  }
+  for (; j < padded; j += kNarrow * kLanes) {
+    attention_score_tile<V, R, kNarrow>(a, q, kt, padded, j, s);
   }
   for (int r = 0; r < R; ++r) {
     float* row = s + r * padded;
     if (a.bias != nullptr) {
       const float* bias = a.bias + (query + r) * a.ldb;
-      for (std::int64_t j = 0; j < a.num_keys; ++j) row[j] += bias[j];
+      for (std::int64_t k = 0; k < a.num_keys; ++k) row[k] += bias[k];
     }
-    for (std::int64_t j = a.num_keys; j < padded; ++j) {
-      row[j] = -std::numeric_limits<float>::infinity();
+    for (std::int64_t k = a.num_keys; k < padded; ++k) {
+      row[k] = -std::numeric_limits<float>::infinity();
     }
   }
 }

@@ -25,12 +25,12 @@ struct Scalar {
   static constexpr int kGroup = 1;
   static constexpr int kOffset = 0;
 
-  static Sums zero() noexcept { return 0; }
+  static Sums set1(std::int32_t a) noexcept { return a; }
   static Weights load(const std::uint8_t* w) noexcept { return static_cast<std::int8_t>(*w); }
   static Values broadcast(const std::int8_t* q) noexcept { return *q; }
   static Sums dot(Sums sum, Weights w, Values q) noexcept { return sum + w * q; }
   static Sums add(Sums a, Sums b) noexcept { return a + b; }
-  static float to_float(Sums sum, std::int32_t) noexcept { return static_cast<float>(sum); }
+  static float to_float(Sums sum) noexcept { return static_cast<float>(sum); }
 };
 
 // 4 x 8 sums: what a compiler keeps in registers on any machine.

@@ -1,7 +1,7 @@
 // The micro-kernel of `linear_int8`, for any set of integer instructions K.
 //
 // K has: V, the float vectors of the ending; Sums, a register of V::kLanes int32 sums; Weights, one
-// of V::kLanes x kGroup weights; Values, kGroup activations broadcast; zero, load, broadcast, dot,
+// of V::kLanes x kGroup weights; Values, kGroup activations broadcast; set1, load, broadcast, dot,
 // add; and to_float. A tile is R rows by C registers of outputs, and all of its sums stay in
 // registers.
 #pragma once
@@ -11,21 +11,59 @@
 
 namespace tokenfuse {
 
-// s_M t_N (sums - offset * sum_M), then the ending.
+// y = (sums t_N) s_M + b_N of a whole panel. All loops are unrolled, so that the sums never leave
+// their registers.
 template <typename K, int R, int C>
-inline void linear_int8_store(const LinearInt8Args& a, std::int64_t row, std::int64_t column,
+inline void linear_int8_scale(const LinearInt8Args& a, std::int64_t row, std::int64_t column,
                               typename K::Sums (&acc)[R][C]) noexcept {
+  using V = typename K::V;
+#pragma GCC unroll 8
+  for (int c = 0; c < C; ++c) {
+    const std::int64_t at = column + c * V::kLanes;
+    const typename V::T weight_scale = V::load(a.weight_scale + at);
+    const typename V::T bias = a.bias == nullptr ? V::zero() : V::load(a.bias + at);
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r) {
+      const typename V::T product = V::mul(K::to_float(acc[r][c]), weight_scale);
+      V::store(a.y + (row + r) * a.ldy + at, V::fma(product, V::set1(a.scale[row + r]), bias));
+    }
+  }
+}
+
+// The same where the panel is cut off or r is y itself, with its activation and residual.
+template <typename K, int R, int C>
+inline void linear_int8_end(const LinearInt8Args& a, std::int64_t row, std::int64_t column,
+                            typename K::Sums (&acc)[R][C]) noexcept {
   using V = typename K::V;
   typename V::T values[R][C];
   for (int c = 0; c < C; ++c) {
     // The scales are padded to whole panels.
     const typename V::T weight_scale = V::load(a.weight_scale + column + c * V::kLanes);
     for (int r = 0; r < R; ++r) {
-      const typename V::T sum = K::to_float(acc[r][c], K::kOffset * a.sum[row + r]);
-      values[r][c] = V::mul(sum, V::mul(weight_scale, V::set1(a.scale[row + r])));
+      const typename V::T product = V::mul(K::to_float(acc[r][c]), weight_scale);
+      values[r][c] = V::mul(product, V::set1(a.scale[row + r]));
     }
   }
   linear_store<V, R, C, true>(a, row, column, values);
+}
+
+template <typename K, int R, int C>
+inline void linear_int8_store(const LinearInt8Args& a, std::int64_t row, std::int64_t column,
+                              typename K::Sums (&acc)[R][C]) noexcept {
+  using V = typename K::V;
+  if (a.residual != nullptr || column + C * V::kLanes > a.n) {
+    linear_int8_end<K, R, C>(a, row, column, acc);
+    return;
+  }
+  linear_int8_scale<K, R, C>(a, row, column, acc);
+  if (a.activation == Activation::kNone) return;
+  // In the first-level cache still.
+  for (int r = 0; r < R; ++r) {
+    float* y = a.y + (row + r) * a.ldy + column;
+    for (int c = 0; c < C; ++c, y += V::kLanes) {
+      V::store(y, activate<V, true>(V::load(y), a.activation));
+    }
+  }
 }
 
 template <typename K, int R, int C>
@@ -37,8 +75,9 @@ inline void linear_int8_tile(const LinearInt8Args& a, std::int64_t row,
   const std::uint8_t* w = a.packed + panel * kWidth * padded;
   const std::int8_t* q = a.q + row * a.ldq;
   typename K::Sums acc[R][C];
+  // The weights' offset is taken off before it comes on.
   for (int r = 0; r < R; ++r) {
-    for (int c = 0; c < C; ++c) acc[r][c] = K::zero();
+    for (int c = 0; c < C; ++c) acc[r][c] = K::set1(-K::kOffset * a.sum[row + r]);
   }
   for (std::int64_t k = 0; k < padded; k += K::kGroup, w += kWidth * K::kGroup) {
     typename K::Weights b[C];
@@ -65,7 +104,7 @@ inline void linear_int8_row(const LinearInt8Args& a, std::int64_t row,
   const std::int8_t* q = a.q + row * a.ldq;
   typename K::Sums part[kParts][C];
   for (int p = 0; p < kParts; ++p) {
-    for (int c = 0; c < C; ++c) part[p][c] = K::zero();
+    for (int c = 0; c < C; ++c) part[p][c] = K::set1(p == 0 ? -K::kOffset * a.sum[row] : 0);
   }
   std::int64_t k = 0;
   for (; k + kParts * K::kGroup <= padded; k += kParts * K::kGroup) {

@@ -16,7 +16,7 @@ struct Pairs {
   static constexpr int kGroup = 2;
   static constexpr int kOffset = 0;
 
-  static Sums zero() noexcept { return _mm256_setzero_si256(); }
+  static Sums set1(std::int32_t a) noexcept { return _mm256_set1_epi32(a); }
   static Weights load(const std::uint8_t* w) noexcept {
     return _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(w)));
   }
@@ -29,7 +29,7 @@ struct Pairs {
     return _mm256_add_epi32(sum, _mm256_madd_epi16(w, q));
   }
   static Sums add(Sums a, Sums b) noexcept { return _mm256_add_epi32(a, b); }
-  static V::T to_float(Sums sum, std::int32_t) noexcept { return _mm256_cvtepi32_ps(sum); }
+  static V::T to_float(Sums sum) noexcept { return _mm256_cvtepi32_ps(sum); }
 };
 
 }  // namespace

@@ -16,7 +16,7 @@ struct Pairs {
   static constexpr int kGroup = 2;
   static constexpr int kOffset = 0;
 
-  static Sums zero() noexcept { return _mm512_setzero_si512(); }
+  static Sums set1(std::int32_t a) noexcept { return _mm512_set1_epi32(a); }
   static Weights load(const std::uint8_t* w) noexcept {
     return _mm512_cvtepi8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(w)));
   }
@@ -29,7 +29,7 @@ struct Pairs {
     return _mm512_add_epi32(sum, _mm512_madd_epi16(w, q));
   }
   static Sums add(Sums a, Sums b) noexcept { return _mm512_add_epi32(a, b); }
-  static V::T to_float(Sums sum, std::int32_t) noexcept { return _mm512_cvtepi32_ps(sum); }
+  static V::T to_float(Sums sum) noexcept { return _mm512_cvtepi32_ps(sum); }
 };
 
 }  // namespace

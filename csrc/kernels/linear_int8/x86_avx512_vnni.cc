@@ -15,7 +15,7 @@ struct Vnni {
   // The first factor is unsigned: the weights, plus 128.
   static constexpr int kOffset = 128;
 
-  static Sums zero() noexcept { return _mm512_setzero_si512(); }
+  static Sums set1(std::int32_t a) noexcept { return _mm512_set1_epi32(a); }
   static Weights load(const std::uint8_t* w) noexcept { return _mm512_loadu_si512(w); }
   static Values broadcast(const std::int8_t* q) noexcept {
     std::int32_t four;
@@ -28,9 +28,7 @@ struct Vnni {
     return sum;
   }
   static Sums add(Sums a, Sums b) noexcept { return _mm512_add_epi32(a, b); }
-  static V::T to_float(Sums sum, std::int32_t correction) noexcept {
-    return _mm512_cvtepi32_ps(_mm512_sub_epi32(sum, _mm512_set1_epi32(correction)));
-  }
+  static V::T to_float(Sums sum) noexcept { return _mm512_cvtepi32_ps(sum); }
 };
 
 }  // namespace

@@ -18,22 +18,35 @@ void quantize_rows(const float* x, std::int64_t ldx, std::int8_t* q, std::int64_
                    std::int32_t* sum, std::int64_t m, std::int64_t k) noexcept {
   using T = typename V::T;
   constexpr int kLanes = V::kLanes;
+  constexpr int kChains = 4;
+  constexpr int kStep = kChains * kLanes;
   const std::int64_t whole = k / kLanes * kLanes;
   for (std::int64_t i = 0; i < m; ++i, x += ldx, q += ldq) {
-    T top = V::zero();
-    for (std::int64_t j = 0; j < whole; j += kLanes) top = V::max(V::abs(V::load(x + j)), top);
-    float max = V::max_lane(top);
+    // Four chains each, which hide the latency of a maximum and of an addition.
+    T tops[kChains], parts[kChains];
+    for (int c = 0; c < kChains; ++c) tops[c] = parts[c] = V::zero();
+    std::int64_t at = 0;
+    for (; at + kStep <= k; at += kStep) {
+      for (int c = 0; c < kChains; ++c) {
+        tops[c] = V::max(V::abs(V::load(x + at + c * kLanes)), tops[c]);
+      }
+    }
+    for (; at < whole; at += kLanes) tops[0] = V::max(V::abs(V::load(x + at)), tops[0]);
+    float max = V::max_lane(V::max(V::max(tops[0], tops[1]), V::max(tops[2], tops[3])));
     for (std::int64_t j = whole; j < k; ++j) max = std::max(max, std::fabs(x[j]));
     const float inverse = max < kQuantizeLeast ? 0.0f : kQuantizeLargest / max;
     const T inverse_v = V::set1(inverse);
     // Sums of integers, so exact; NaN where x has one, or infinity (infinity times 0).
-    T part = V::zero();
-    for (std::int64_t j = 0; j < whole; j += kLanes) {
+    const auto take = [&](std::int64_t j, T& part) {
       const T value = V::round(V::mul(V::load(x + j), inverse_v));
       part = V::add(part, value);
       V::store_s8(q + j, value);
+    };
+    for (at = 0; at + kStep <= k; at += kStep) {
+      for (int c = 0; c < kChains; ++c) take(at + c * kLanes, parts[c]);
     }
-    float total = V::sum(part);
+    for (; at < whole; at += kLanes) take(at, parts[0]);
+    float total = V::sum(V::add(V::add(parts[0], parts[1]), V::add(parts[2], parts[3])));
     for (std::int64_t j = whole; j < k; ++j) {
       const float value = std::nearbyintf(x[j] * inverse);
       total += value;
