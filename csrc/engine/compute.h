@@ -48,9 +48,8 @@ class Compute {
   ThreadPool& pool() noexcept { return pool_; }
   Precision precision() const noexcept { return precision_; }
   const LinearKernel& linear_kernel() const noexcept { return *linear_; }
-  // Null unless linears are in int8.
-  const LinearInt8Kernel* linear_int8_kernel() const noexcept {
-    return precision_ == Precision::kInt8 ? linear_int8_ : nullptr;
+  Packing packing() const noexcept {
+    return {linear_, precision_ == Precision::kInt8 ? linear_int8_ : nullptr, quantize_};
   }
 
   // Scratch for the largest attention, merge and linear (rows and inputs) that will come.

@@ -58,10 +58,10 @@ CpuEngine::CpuEngine(const ModelConfig& config, const TensorMap& tensors, int nu
                      Precision precision)
     : config_(supported(config)), compute_(isa, precision, num_threads) {
   Arena planned_weights;
-  Loader plan(tensors, compute_.linear_kernel(), compute_.linear_int8_kernel(), planned_weights);
+  Loader plan(tensors, compute_.packing(), planned_weights);
   load(plan);
   weights_ = block(planned_weights.peak_bytes());
-  Loader loader(tensors, compute_.linear_kernel(), compute_.linear_int8_kernel(), *weights_);
+  Loader loader(tensors, compute_.packing(), *weights_);
   load(loader);
 
   image_encoder_.need(space_);

@@ -30,7 +30,7 @@ class CpuEngine {
   // Throws std::invalid_argument for a model it does not have or a tensor that does not fit,
   // std::bad_alloc where memory is out.
   CpuEngine(const ModelConfig& config, const TensorMap& tensors, int num_threads, Isa isa,
-            Precision precision);
+            Precision precision = Precision::kFp32);
 
   const ModelConfig& config() const noexcept { return config_; }
   Isa isa() const noexcept { return compute_.isa(); }

@@ -29,14 +29,20 @@ float half_to_float(std::uint16_t bits) noexcept {
   return value;
 }
 
-std::vector<float> Loader::read(const std::string& name,
-                                std::initializer_list<std::int64_t> shape) const {
+const TensorView& Loader::find(const std::string& name,
+                               std::initializer_list<std::int64_t> shape) const {
   const auto found = tensors_.find(name);
   if (found == tensors_.end()) throw std::invalid_argument("the tensor " + name + " is missing");
   const TensorView& tensor = found->second;
   if (!std::equal(shape.begin(), shape.end(), tensor.shape.begin(), tensor.shape.end())) {
     throw std::invalid_argument("the tensor " + name + " has another shape than the config says");
   }
+  return tensor;
+}
+
+std::vector<float> Loader::read(const std::string& name,
+                                std::initializer_list<std::int64_t> shape) const {
+  const TensorView& tensor = find(name, shape);
   std::size_t count = 1;
   for (const std::int64_t size : shape) count *= static_cast<std::size_t>(size);
   std::vector<float> values(count);
@@ -47,7 +53,16 @@ std::vector<float> Loader::read(const std::string& name,
     for (std::size_t i = 0; i < count; ++i) {
       std::uint16_t bits;
       std::memcpy(&bits, from + i * sizeof(bits), sizeof(bits));
-      values[i] = half_to_float(bits);
+      const std::uint32_t exponent = bits & 0x7C00u;
+      if (exponent == 0 || exponent == 0x7C00u) {
+        values[i] = half_to_float(bits);
+        continue;
+      }
+      // Nearly all of a model: a normal number, moved to its place.
+      const std::uint32_t wide =
+          (static_cast<std::uint32_t>(bits & 0x8000u) << 16) |
+          ((static_cast<std::uint32_t>(bits & 0x7FFFu) << 13) + (std::uint32_t{112} << 23));
+      std::memcpy(&values[i], &wide, sizeof(wide));
     }
   } else {
     std::memcpy(values.data(), tensor.data, count * sizeof(float));
@@ -76,8 +91,15 @@ Norm Loader::rms_norm(const std::string& prefix, std::int64_t width, float eps) 
 PackedLinear Loader::linear(const std::string& prefix, std::initializer_list<const char*> parts,
                             std::int64_t num_in, std::int64_t num_out, bool bias, float scale) {
   std::vector<float> weight, biases;
+  const auto joined = num_out * static_cast<std::int64_t>(parts.size());
   for (const char* part : parts) {
     const std::string name = *part == '\0' ? prefix : prefix + "." + part;
+    if (planning()) {
+      // The largest tensors: their size is all that is needed.
+      find(name + ".weight", {num_out, num_in});
+      if (bias) find(name + ".bias", {num_out});
+      continue;
+    }
     const std::vector<float> one = read(name + ".weight", {num_out, num_in});
     weight.insert(weight.end(), one.begin(), one.end());
     if (bias) {
@@ -87,7 +109,8 @@ PackedLinear Loader::linear(const std::string& prefix, std::initializer_list<con
   }
   for (float& value : weight) value *= scale;
   for (float& value : biases) value *= scale;
-  return pack(weight, biases, num_in, num_out * static_cast<std::int64_t>(parts.size()));
+  if (planning() && bias) biases.resize(static_cast<std::size_t>(joined));
+  return pack(weight, biases, num_in, joined);
 }
 
 PackedLinear Loader::pack(const std::vector<float>& weight, const std::vector<float>& bias,
@@ -95,11 +118,11 @@ PackedLinear Loader::pack(const std::vector<float>& weight, const std::vector<fl
   PackedLinear result;
   result.num_in = num_in;
   result.num_out = num_out;
-  if (int8_ != nullptr) {
+  if (packing_.int8 != nullptr) {
     pack_int8(weight, result);
   } else {
-    float* packed = space(linear_packed_floats(kernel_, num_out, num_in));
-    if (packed != nullptr) linear_pack(kernel_, weight.data(), num_in, num_out, num_in, packed);
+    float* packed = space(linear_packed_floats(kernel(), num_out, num_in));
+    if (packed != nullptr) linear_pack(kernel(), weight.data(), num_in, num_out, num_in, packed);
     result.packed = packed;
   }
   result.bias = bias.empty() ? nullptr : keep(bias);
@@ -108,14 +131,16 @@ PackedLinear Loader::pack(const std::vector<float>& weight, const std::vector<fl
 
 void Loader::pack_int8(const std::vector<float>& weight, PackedLinear& to) {
   const std::int64_t n = to.num_out, k = to.num_in;
-  const std::int64_t padded = linear_int8_num_panels(*int8_, n) * int8_->panel_width;
-  auto* packed = static_cast<std::uint8_t*>(arena_.bytes(linear_int8_packed_bytes(*int8_, n, k)));
+  const std::int64_t padded =
+      linear_int8_num_panels(*packing_.int8, n) * packing_.int8->panel_width;
+  auto* packed =
+      static_cast<std::uint8_t*>(arena_.bytes(linear_int8_packed_bytes(*packing_.int8, n, k)));
   float* scale = space(static_cast<std::size_t>(padded));
   if (packed != nullptr) {
     std::vector<std::int8_t> quantized(weight.size());
-    quantize_weights(weight.data(), k, n, k, quantized.data(), scale);
+    quantize_weights(packing_.quantize, weight.data(), k, n, k, quantized.data(), scale);
     std::fill(scale + n, scale + padded, 0.0f);
-    linear_int8_pack(*int8_, quantized.data(), n, k, packed);
+    linear_int8_pack(*packing_.int8, quantized.data(), n, k, packed);
   }
   to.packed_int8 = packed;
   to.scale = scale;

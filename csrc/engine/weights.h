@@ -45,14 +45,19 @@ struct Norm {
   float eps = 0.0f;
 };
 
+// What linears are packed for: `int8`, where it is not null, and float32 otherwise.
+struct Packing {
+  const LinearKernel* kernel;
+  const LinearInt8Kernel* int8 = nullptr;
+  QuantizeFn quantize = nullptr;
+};
+
 class Loader {
  public:
-  // With `int8`, linears are packed for it; null keeps them in float32.
-  Loader(const TensorMap& tensors, const LinearKernel& kernel, const LinearInt8Kernel* int8,
-         Arena& arena) noexcept
-      : tensors_(tensors), kernel_(kernel), int8_(int8), arena_(arena) {}
+  Loader(const TensorMap& tensors, const Packing& packing, Arena& arena) noexcept
+      : tensors_(tensors), packing_(packing), arena_(arena) {}
 
-  const LinearKernel& kernel() const noexcept { return kernel_; }
+  const LinearKernel& kernel() const noexcept { return *packing_.kernel; }
   bool planning() const noexcept { return arena_.planning(); }
 
   // The tensor as float32 in a vector of its own, for folding. Throws std::invalid_argument
@@ -77,9 +82,10 @@ class Loader {
  private:
   void pack_int8(const std::vector<float>& weight, PackedLinear& to);
 
+  const TensorView& find(const std::string& name, std::initializer_list<std::int64_t> shape) const;
+
   const TensorMap& tensors_;
-  const LinearKernel& kernel_;
-  const LinearInt8Kernel* int8_;
+  Packing packing_;
   Arena& arena_;
 };
 

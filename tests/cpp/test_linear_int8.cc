@@ -41,7 +41,8 @@ struct Product {
     const Rows weights = Rows::random(2, 0.3f, p.n, p.k, p.layout.gap, p.layout.offset);
     const std::int64_t padded = linear_int8_num_panels(kernel, p.n) * kernel.panel_width;
     weight_scale.assign(static_cast<std::size_t>(padded), 0.0f);
-    quantize_weights(weights.data(), weights.stride(), p.n, p.k, w.data(), weight_scale.data());
+    quantize_weights(quantize_kernel(Isa::kScalar), weights.data(), weights.stride(), p.n, p.k,
+                     w.data(), weight_scale.data());
     packed.reset(new std::uint8_t[linear_int8_packed_bytes(kernel, p.n, p.k)]);
     linear_int8_pack(kernel, w.data(), p.n, p.k, packed.get());
     rows.ldq = int8_padded(p.k);

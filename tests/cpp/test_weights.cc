@@ -33,7 +33,7 @@ void check_refusals() {
   const Rows values = Rows::random(1, 1.0f, 1, 6);
   const TensorMap tensors{{"a.weight", {values.data(), false, {2, 3}}}};
   Arena plan;
-  Loader loader(tensors, linear_kernel(Isa::kScalar), plan);
+  Loader loader(tensors, {&linear_kernel(Isa::kScalar)}, plan);
   CHECK(loader.read("a.weight", {2, 3}).size() == 6);
   CHECK_THROWS(std::invalid_argument, loader.read("a.bias", {2}));
   CHECK_THROWS(std::invalid_argument, loader.read("a.weight", {3, 2}));
@@ -63,8 +63,8 @@ void check_any_alignment() {
       const TensorMap tensors{{"a", {memory.get() + offset, half, {37}}}};
       const LinearKernel& kernel = linear_kernel(Isa::kScalar);
       Arena plan, arena(64);
-      CHECK(Loader(tensors, kernel, arena).read("a", {37}) == want);
-      CHECK(Loader(tensors, kernel, plan).read("a", {37}) == std::vector<float>(37));
+      CHECK(Loader(tensors, {&kernel}, arena).read("a", {37}) == want);
+      CHECK(Loader(tensors, {&kernel}, plan).read("a", {37}) == std::vector<float>(37));
     }
   }
 }
@@ -80,12 +80,12 @@ void check_passes(Isa isa) {
                           {"a.q.bias", {bias_q.data(), false, {5}}},
                           {"a.k.bias", {bias_k.data(), false, {5}}}};
   Arena plan;
-  Loader planner(tensors, kernel, plan);
+  Loader planner(tensors, {&kernel}, plan);
   CHECK(planner.planning());
   CHECK(planner.linear("a", {"q", "k"}, 7, 5, true, 0.5f).packed == nullptr);
   Arena arena(plan.peak_bytes());
   const PackedLinear both =
-      Loader(tensors, kernel, arena).linear("a", {"q", "k"}, 7, 5, true, 0.5f);
+      Loader(tensors, {&kernel}, arena).linear("a", {"q", "k"}, 7, 5, true, 0.5f);
   CHECK(arena.peak_bytes() == plan.peak_bytes() && arena.peak_bytes() == arena.capacity_bytes());
   CHECK(both.num_in == 7 && both.num_out == 10);
   Rows w(10, 7), packed(1, static_cast<std::int64_t>(linear_packed_floats(kernel, 10, 7)));
@@ -96,6 +96,21 @@ void check_passes(Isa isa) {
   linear_pack(kernel, w.data(), 7, 10, 7, packed.data());
   CHECK(std::equal(packed.data(), packed.data() + packed.width(), both.packed));
   bool same = true;
+  Arena plan_int8;
+  const Packing packing{&kernel, &linear_int8_kernel(isa), quantize_kernel(isa)};
+  Loader planner_int8(tensors, packing, plan_int8);
+  CHECK(planner_int8.linear("a", {"q", "k"}, 7, 5, true, 0.5f).packed_int8 == nullptr);
+  Arena arena_int8(plan_int8.peak_bytes());
+  const PackedLinear bytes =
+      Loader(tensors, packing, arena_int8).linear("a", {"q", "k"}, 7, 5, true, 0.5f);
+  CHECK(arena_int8.peak_bytes() == plan_int8.peak_bytes());
+  std::vector<std::int8_t> quantized(70);
+  std::vector<float> scale(10);
+  quantize_weights(packing.quantize, w.data(), w.stride(), 10, 7, quantized.data(), scale.data());
+  std::vector<std::uint8_t> want(linear_int8_packed_bytes(*packing.int8, 10, 7));
+  linear_int8_pack(*packing.int8, quantized.data(), 10, 7, want.data());
+  CHECK(std::equal(want.begin(), want.end(), bytes.packed_int8));
+  CHECK(std::equal(scale.begin(), scale.end(), bytes.scale));
   for (std::int64_t i = 0; i < 10; ++i) {
     same &= both.bias[i] == 0.5f * (i < 5 ? bias_q : bias_k).at(0, i % 5);
   }

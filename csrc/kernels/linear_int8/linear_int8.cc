@@ -55,10 +55,9 @@ const LinearInt8Kernel& linear_int8_kernel(Isa isa) noexcept {
   return *kVariants[static_cast<int>(isa)];
 }
 
-void quantize_weights(const float* w, std::int64_t ldw, std::int64_t n, std::int64_t k,
-                      std::int8_t* quantized, float* scale) noexcept {
+void quantize_weights(QuantizeFn quantize, const float* w, std::int64_t ldw, std::int64_t n,
+                      std::int64_t k, std::int8_t* quantized, float* scale) noexcept {
   std::int32_t sum = 0;
-  const QuantizeFn quantize = quantize_kernel(Isa::kScalar);
   for (std::int64_t i = 0; i < n; ++i) {
     quantize(w + i * ldw, ldw, quantized + i * k, k, scale + i, &sum, 1, k);
   }
@@ -67,13 +66,17 @@ void quantize_weights(const float* w, std::int64_t ldw, std::int64_t n, std::int
 void linear_int8_pack(const LinearInt8Kernel& kernel, const std::int8_t* w, std::int64_t n,
                       std::int64_t k, std::uint8_t* packed) noexcept {
   const std::int64_t width = kernel.panel_width, group = kernel.group;
+  const std::int64_t num_groups = int8_padded(k) / group;
+  const auto zero = static_cast<std::uint8_t>(kernel.offset);
   for (std::int64_t panel = 0; panel < linear_int8_num_panels(kernel, n); ++panel) {
-    for (std::int64_t first = 0; first < int8_padded(k); first += group) {
-      for (std::int64_t j = 0; j < width; ++j) {
-        const std::int64_t row = panel * width + j;
-        for (std::int64_t i = first; i < first + group; ++i) {
-          const int value = row < n && i < k ? w[row * k + i] : 0;
-          *packed++ = static_cast<std::uint8_t>(value + kernel.offset);
+    std::uint8_t* to = packed + panel * width * num_groups * group;
+    for (std::int64_t j = 0; j < width; ++j) {
+      const std::int64_t row = panel * width + j;
+      const std::int64_t used = row < n ? k : 0;
+      for (std::int64_t g = 0; g < num_groups; ++g) {
+        std::uint8_t* together = to + (g * width + j) * group;
+        for (std::int64_t i = g * group; i < (g + 1) * group; ++i) {
+          *together++ = i < used ? static_cast<std::uint8_t>(w[row * k + i] + kernel.offset) : zero;
         }
       }
     }

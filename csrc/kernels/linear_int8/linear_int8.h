@@ -75,8 +75,8 @@ inline std::size_t linear_int8_packed_bytes(const LinearInt8Kernel& kernel, std:
 }
 
 // Quantises w (N rows of K floats, stride ldw) per row, to W (N, K) and t (N).
-void quantize_weights(const float* w, std::int64_t ldw, std::int64_t n, std::int64_t k,
-                      std::int8_t* quantized, float* scale) noexcept;
+void quantize_weights(QuantizeFn quantize, const float* w, std::int64_t ldw, std::int64_t n,
+                      std::int64_t k, std::int8_t* quantized, float* scale) noexcept;
 
 // W (N rows of K bytes) to panels: [panel][K / group][panel_width][group], zeros (before the
 // offset) behind N and K.
