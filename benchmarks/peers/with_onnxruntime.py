@@ -32,6 +32,9 @@ def _session(path: pathlib.Path, num_threads: int) -> Call:
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.intra_op_num_threads, options.inter_op_num_threads = num_threads, 1
     options.log_severity_level = 3
+    # Each of the three graphs has threads of its own: those of one must not spin while another
+    # runs.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
     def call(**inputs: np.ndarray) -> np.ndarray:
