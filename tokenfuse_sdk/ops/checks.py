@@ -17,6 +17,7 @@ __all__ = [
     "check_activation",
     "check_threads",
     "checked",
+    "checked_ending",
     "same",
 ]
 
@@ -53,6 +54,24 @@ def same(what: str, **sizes: int) -> None:
     if len(set(sizes.values())) > 1:
         given = ", ".join(f"{name} has {size}" for name, size in sizes.items())
         raise OpError(f"{what} must be the same: {given}")
+
+
+def checked_ending(
+    bias: FloatArray | None, residual: FloatArray | None, shape: tuple[int, int]
+) -> tuple[FloatArray | None, FloatArray | None]:
+    """Bias (N,) and residual (M, N) of a dense layer whose result has `shape` (M, N).
+
+    Raises:
+        OpError: one of them does not fit.
+    """
+    if bias is not None:
+        bias = checked("bias", bias, "N")
+        same("N", bias=bias.shape[0], weight=shape[1])
+    if residual is not None:
+        residual = checked("residual", residual, "MN")
+        if residual.shape != shape:
+            raise OpError(f"residual has shape {list(residual.shape)}; need {list(shape)}")
+    return bias, residual
 
 
 def check_activation(activation: str) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from tokenfuse_sdk.errors import OpError
 from tokenfuse_sdk.ops.checks import (
     FloatArray,
     call,
     check_activation,
     check_threads,
     checked,
+    checked_ending,
     same,
 )
 
@@ -44,15 +44,7 @@ def linear(
     """
     x, weight = checked("x", x, "MK"), checked("weight", weight, "NK")
     same("K", x=x.shape[1], weight=weight.shape[1])
-    if bias is not None:
-        bias = checked("bias", bias, "N")
-        same("N", bias=bias.shape[0], weight=weight.shape[0])
-    if residual is not None:
-        residual = checked("residual", residual, "MN")
-        if residual.shape != (x.shape[0], weight.shape[0]):
-            raise OpError(
-                f"residual has shape {list(residual.shape)}; need {[x.shape[0], weight.shape[0]]}"
-            )
+    bias, residual = checked_ending(bias, residual, (x.shape[0], weight.shape[0]))
     check_activation(activation)
     y: FloatArray = call(
         "linear", x, weight, bias, residual, activation, isa, check_threads(num_threads)

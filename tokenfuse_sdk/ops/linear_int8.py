@@ -12,6 +12,7 @@ from tokenfuse_sdk.ops.checks import (
     check_activation,
     check_threads,
     checked,
+    checked_ending,
     same,
 )
 
@@ -57,15 +58,7 @@ def linear_int8(
         raise OpError("weight holds -128; need -127..127, as quantize() gives")
     same("K", x=x.shape[1], weight=weight.shape[1])
     same("N", weight_scale=weight_scale.shape[0], weight=weight.shape[0])
-    if bias is not None:
-        bias = checked("bias", bias, "N")
-        same("N", bias=bias.shape[0], weight=weight.shape[0])
-    if residual is not None:
-        residual = checked("residual", residual, "MN")
-        if residual.shape != (x.shape[0], weight.shape[0]):
-            raise OpError(
-                f"residual has shape {list(residual.shape)}; need {[x.shape[0], weight.shape[0]]}"
-            )
+    bias, residual = checked_ending(bias, residual, (x.shape[0], weight.shape[0]))
     check_activation(activation)
     y: FloatArray = call(
         "linear_int8",
