@@ -1,4 +1,5 @@
 // Instruction sets: names, what runs here, the override, and that each name has its own code.
+#include <algorithm>
 #include <cstdlib>
 
 #include "core/isa.h"
@@ -7,7 +8,9 @@
 #include "kernels/gelu/gelu.h"
 #include "kernels/layer_norm/layer_norm.h"
 #include "kernels/linear/linear.h"
+#include "kernels/linear_int8/linear_int8.h"
 #include "kernels/merge_attention/merge_attention.h"
+#include "kernels/quantize/quantize.h"
 #include "kernels/rms_norm/rms_norm.h"
 #include "rows.h"
 
@@ -65,6 +68,11 @@ void check_choice() {
   unsetenv(kForce);
 }
 
+// AVX-512 with VNNI has code of its own for integer products alone.
+bool share_floats(Isa a, Isa b) {
+  return std::min(a, b) == Isa::kAvx512 && std::max(a, b) == Isa::kAvx512Vnni;
+}
+
 // A forced variant is code of its own: no table falls back to another one's.
 void check_variants_differ() {
   const auto isas = runnable_isas();
@@ -72,6 +80,13 @@ void check_variants_differ() {
     for (const Isa b : isas) {
       if (a == b) continue;
       set_case("%s and %s", isa_name(a), isa_name(b));
+      CHECK(linear_int8_kernel(a).run != linear_int8_kernel(b).run);
+      if (share_floats(a, b)) {
+        CHECK(linear_kernel(a).run == linear_kernel(b).run);
+        CHECK(quantize_kernel(a) == quantize_kernel(b));
+        continue;
+      }
+      CHECK(quantize_kernel(a) != quantize_kernel(b));
       CHECK(linear_kernel(a).run != linear_kernel(b).run);
       CHECK(layer_norm_kernel(a) != layer_norm_kernel(b));
       CHECK(rms_norm_kernel(a) != rms_norm_kernel(b));
