@@ -33,6 +33,17 @@ Activation activation_of(const std::string& name) {
   throw std::invalid_argument("activation: need none, gelu or gelu_tanh");
 }
 
+// Bias and residual of a dense layer, checked against its m and n.
+template <typename Args>
+void set_ending(Args& args, const Optional& bias_N, const Optional& residual_MN) {
+  if (bias_N) args.bias = vector_of(*bias_N, args.n, "bias");
+  if (!residual_MN) return;
+  const Rows r = rows_of(*residual_MN, "residual");
+  require(r.count == args.m && r.width == args.n, "residual: need the shape of the result");
+  args.residual = r.data;
+  args.ldr = r.stride;
+}
+
 FloatArray op_linear(const FloatArray& x_MK, const FloatArray& w_NK, const Optional& bias_N,
                      const Optional& residual_MN, const std::string& activation,
                      const std::string& isa, int num_threads) {
@@ -46,13 +57,7 @@ FloatArray op_linear(const FloatArray& x_MK, const FloatArray& w_NK, const Optio
   args.n = w.count;
   args.k = x.width;
   args.activation = activation_of(activation);
-  if (bias_N) args.bias = vector_of(*bias_N, args.n, "bias");
-  if (residual_MN) {
-    const Rows r = rows_of(*residual_MN, "residual");
-    require(r.count == args.m && r.width == args.n, "residual: need the shape of the result");
-    args.residual = r.data;
-    args.ldr = r.stride;
-  }
+  set_ending(args, bias_N, residual_MN);
   FloatArray y = new_array({args.m, args.n});
   args.y = y.mutable_data();
   args.ldy = args.n;
@@ -99,13 +104,7 @@ FloatArray op_linear_int8(const FloatArray& x_MK, const ByteArray& w_NK, const F
   args.n = w_NK.shape(0);
   args.k = x.width;
   args.activation = activation_of(activation);
-  if (bias_N) args.bias = vector_of(*bias_N, args.n, "bias");
-  if (residual_MN) {
-    const Rows r = rows_of(*residual_MN, "residual");
-    require(r.count == args.m && r.width == args.n, "residual: need the shape of the result");
-    args.residual = r.data;
-    args.ldr = r.stride;
-  }
+  set_ending(args, bias_N, residual_MN);
   const float* scale = vector_of(scale_N, args.n, "scale");
   FloatArray y = new_array({args.m, args.n});
   args.y = y.mutable_data();

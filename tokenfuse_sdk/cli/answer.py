@@ -98,15 +98,16 @@ def answer(
     for index, one in enumerate(answers):
         # A lone answer stands alone, so that a script can take it as it is.
         click.echo(one.text if len(answers) == 1 else f"{one.question}\t{one.text}")
-        if one.unknown_words:
-            words = ", ".join(one.unknown_words)
-            click.echo(f"warning: the model does not know: {words}", err=True)
+        _warn_of(one.unknown_words)
         if index < len(scores):
             for score in sorted(scores[index], key=lambda s: -s.probability):
                 click.echo(f"  {score.probability:.4f}\t{score.text}")
-                if score.unknown_words:
-                    words = ", ".join(score.unknown_words)
-                    click.echo(f"warning: the model does not know: {words}", err=True)
+                _warn_of(score.unknown_words)
+
+
+def _warn_of(unknown_words: tuple[str, ...]) -> None:
+    if unknown_words:
+        click.echo(f"warning: the model does not know: {', '.join(unknown_words)}", err=True)
 
 
 def _check_save_path(path: pathlib.Path, image: pathlib.Path, overwrite: bool) -> None:

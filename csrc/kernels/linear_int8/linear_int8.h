@@ -16,7 +16,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <vector>
 
 #include "core/isa.h"
 #include "kernels/linear/linear.h"
