@@ -1,10 +1,12 @@
-# The only place that names instruction-set flags. A file x86_<isa>.cc of a kernel gets
-# the flags of its set; nothing else does, so the rest runs on any CPU of the architecture.
+# The only place that names instruction-set flags. A file x86_<isa>.cc or arm_<isa>.cc of a kernel
+# gets the flags of its set; nothing else does, so the rest runs on any CPU of the architecture.
 
+set(TOKENFUSE_X86 OFF)
+set(TOKENFUSE_ARM64 OFF)
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
   set(TOKENFUSE_X86 ON)
-else()
-  set(TOKENFUSE_X86 OFF)
+elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64|ARM64)$")
+  set(TOKENFUSE_ARM64 ON)
 endif()
 
 set(TOKENFUSE_FLAGS_avx2 -mavx2 -mfma)
@@ -19,6 +21,19 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   endforeach()
 endif()
 
+# Every Armv8 has NEON; GCC takes the other two on top of Armv8.2 alone, which all with them have.
+set(TOKENFUSE_FLAGS_neon "")
+set(TOKENFUSE_FLAGS_neon_dotprod -march=armv8.2-a+dotprod)
+set(TOKENFUSE_FLAGS_neon_i8mm -march=armv8.2-a+dotprod+i8mm)
+if(TOKENFUSE_ARM64)
+  include(CheckCXXCompilerFlag)
+  check_cxx_compiler_flag(${TOKENFUSE_FLAGS_neon_i8mm} TOKENFUSE_HAS_I8MM)
+  if(NOT TOKENFUSE_HAS_I8MM)
+    message(FATAL_ERROR "${CMAKE_CXX_COMPILER} does not know ${TOKENFUSE_FLAGS_neon_i8mm}; "
+                        "use GCC 10, Clang 11 or newer (set CXX)")
+  endif()
+endif()
+
 # Adds the kernels' sources to a target, each with its flags.
 function(tokenfuse_add_kernels target folder)
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS "${folder}/*.cc")
@@ -29,12 +44,18 @@ function(tokenfuse_add_kernels target folder)
       endif()
       set_source_files_properties("${source}" PROPERTIES COMPILE_OPTIONS
                                   "${TOKENFUSE_FLAGS_${CMAKE_MATCH_1}}")
-    elseif(source MATCHES "/arm_[a-z0-9_]+\\.cc$")
-      continue()
+    elseif(source MATCHES "/arm_([a-z0-9_]+)\\.cc$")
+      if(NOT TOKENFUSE_ARM64)
+        continue()
+      endif()
+      set_source_files_properties("${source}" PROPERTIES COMPILE_OPTIONS
+                                  "${TOKENFUSE_FLAGS_${CMAKE_MATCH_1}}")
     endif()
     target_sources(${target} PRIVATE "${source}")
   endforeach()
   if(TOKENFUSE_X86)
     target_compile_definitions(${target} PUBLIC TOKENFUSE_X86=1)
+  elseif(TOKENFUSE_ARM64)
+    target_compile_definitions(${target} PUBLIC TOKENFUSE_ARM64=1)
   endif()
 endfunction()

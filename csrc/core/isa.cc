@@ -3,10 +3,45 @@
 #include <cstdlib>
 #include <cstring>
 
+#if defined(TOKENFUSE_ARM64) && defined(__linux__)
+#include <sys/auxv.h>
+#elif defined(TOKENFUSE_ARM64) && defined(__APPLE__)
+#include <sys/sysctl.h>
+#endif
+
 namespace tokenfuse {
 namespace {
 
-constexpr const char* kNames[kNumIsas] = {"scalar", "avx2", "avx512", "avx512_vnni"};
+constexpr const char* kNames[kNumIsas] = {"scalar", "avx2",         "avx512",   "avx512_vnni",
+                                          "neon",   "neon_dotprod", "neon_i8mm"};
+
+#if defined(TOKENFUSE_ARM64)
+struct ArmFeatures {
+  bool dotprod, i8mm;
+};
+
+#if defined(__APPLE__)
+bool has(const char* name) noexcept {
+  int value = 0;
+  std::size_t size = sizeof(value);
+  return sysctlbyname(name, &value, &size, nullptr, 0) == 0 && value != 0;
+}
+
+ArmFeatures arm_features() noexcept {
+  return {has("hw.optional.arm.FEAT_DotProd"), has("hw.optional.arm.FEAT_I8MM")};
+}
+#elif defined(__linux__)
+// Bits of the kernel's documented interface (arm64/elf_hwcaps); older headers lack the names.
+constexpr unsigned long kHwcapAsimdDp = 1ul << 20;
+constexpr unsigned long kHwcap2I8mm = 1ul << 13;
+
+ArmFeatures arm_features() noexcept {
+  return {(getauxval(AT_HWCAP) & kHwcapAsimdDp) != 0, (getauxval(AT_HWCAP2) & kHwcap2I8mm) != 0};
+}
+#else
+ArmFeatures arm_features() noexcept { return {false, false}; }
+#endif
+#endif
 
 }  // namespace
 
@@ -33,13 +68,18 @@ bool isa_available(Isa isa) noexcept {
   if (isa == Isa::kAvx512Vnni) {
     return isa_available(Isa::kAvx512) && __builtin_cpu_supports("avx512vnni");
   }
+#elif defined(TOKENFUSE_ARM64)
+  // Every system for Arm64 has NEON in its calling convention.
+  if (isa == Isa::kNeon) return true;
+  if (isa == Isa::kNeonDotprod) return arm_features().dotprod;
+  if (isa == Isa::kNeonI8mm) return arm_features().dotprod && arm_features().i8mm;
 #endif
   return isa == Isa::kScalar;
 }
 
 Isa best_isa() noexcept {
-  for (int i = kNumIsas - 1; i > 0; --i) {
-    if (isa_available(static_cast<Isa>(i))) return static_cast<Isa>(i);
+  for (int i = kNumVariants - 1; i > 0; --i) {
+    if (isa_available(kIsas[i])) return kIsas[i];
   }
   return Isa::kScalar;
 }

@@ -5,11 +5,41 @@
 
 namespace tokenfuse {
 
-// Each one has all that the ones before it have.
-enum class Isa { kScalar = 0, kAvx2 = 1, kAvx512 = 2, kAvx512Vnni = 3 };
-inline constexpr int kNumIsas = 4;
+// Scalar is everywhere; behind it stands one list per architecture. In its list, each set has all
+// that the ones before it have.
+enum class Isa {
+  kScalar,
+  // x86-64
+  kAvx2,
+  kAvx512,
+  kAvx512Vnni,
+  // Arm64
+  kNeon,
+  kNeonDotprod,
+  kNeonI8mm,
+};
+inline constexpr int kNumIsas = 7;
 
-// "scalar", "avx2", "avx512", "avx512_vnni".
+// The sets of the architecture that is compiled for, worst first.
+inline constexpr Isa kIsas[] = {
+    Isa::kScalar,
+#if defined(TOKENFUSE_X86)
+    Isa::kAvx2,   Isa::kAvx512,      Isa::kAvx512Vnni,
+#elif defined(TOKENFUSE_ARM64)
+    Isa::kNeon,   Isa::kNeonDotprod, Isa::kNeonI8mm,
+#endif
+};
+inline constexpr int kNumVariants = static_cast<int>(sizeof(kIsas) / sizeof(kIsas[0]));
+
+// Its place in `kIsas`; that of scalar where it belongs to another architecture.
+constexpr int isa_rank(Isa isa) noexcept {
+  for (int i = 0; i < kNumVariants; ++i) {
+    if (kIsas[i] == isa) return i;
+  }
+  return 0;
+}
+
+// "scalar", "avx2", "avx512", "avx512_vnni", "neon", "neon_dotprod", "neon_i8mm".
 const char* isa_name(Isa isa) noexcept;
 
 // False for a name that is none of these.

@@ -10,6 +10,7 @@ namespace tokenfuse::avx2 {
 struct V {
   using T = __m256;
   static constexpr int kLanes = 8;
+  static constexpr int kNumRegisters = 16;
 
   static T zero() noexcept { return _mm256_setzero_ps(); }
   static T set1(float a) noexcept { return _mm256_set1_ps(a); }

@@ -10,6 +10,7 @@ namespace tokenfuse::avx512 {
 struct V {
   using T = __m512;
   static constexpr int kLanes = 16;
+  static constexpr int kNumRegisters = 32;
 
   static T zero() noexcept { return _mm512_setzero_ps(); }
   static T set1(float a) noexcept { return _mm512_set1_ps(a); }

@@ -9,6 +9,7 @@ namespace tokenfuse::scalar {
 struct V {
   using T = float;
   static constexpr int kLanes = 1;
+  static constexpr int kNumRegisters = 16;
 
   static T zero() noexcept { return 0.0f; }
   static T set1(float a) noexcept { return a; }

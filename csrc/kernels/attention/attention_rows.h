@@ -74,9 +74,9 @@ inline void attention_scores(const AttentionArgs& a, std::int64_t query, const f
                              std::int64_t padded, float* s) noexcept {
   constexpr int kLanes = V::kLanes;
   // 32 keys are 2 vectors of AVX-512; where 64 are left, 4 x 4 sums and 5 more fill its 32
-  // registers. AVX2 has room for 4 x 2.
+  // registers, as those of NEON. AVX2 has room for 4 x 2.
   constexpr int kNarrow = kLanes == 1 ? 8 : 2;
-  constexpr int kWide = kLanes == 16 ? 4 : kNarrow;
+  constexpr int kWide = V::kNumRegisters == 32 ? 4 : kNarrow;
   const float* q = a.q + query * a.ldq;
   std::int64_t j = 0;
   for (; j + kWide * kLanes <= padded; j += kWide * kLanes) {
@@ -127,8 +127,9 @@ template <typename V, int R>
 inline void attention_values(const AttentionArgs& a, std::int64_t query, const float* s,
                              std::int64_t padded, const float (&inverse)[R]) noexcept {
   constexpr int kLanes = V::kLanes;
-  // 4 x 2 sums and 3 more fit the 16 registers of AVX2, 4 x 4 and 5 the 32 of AVX-512.
-  constexpr int kWide = kLanes == 16 ? 4 : 2;
+  // 4 x 2 sums and 3 more fit the 16 registers of AVX2, 4 x 4 and 5 the 32 of AVX-512 and
+  // NEON.
+  constexpr int kWide = V::kNumRegisters == 32 ? 4 : 2;
   std::int64_t d = 0;
   for (; d + kWide * kLanes <= a.head_dim; d += kWide * kLanes) {
     attention_value_tile<V, R, kWide>(a, query, d, s, padded, inverse);

@@ -4,6 +4,7 @@
 
 #include "core/simd/scalar.h"
 #include "core/thread_pool.h"
+#include "core/variants.h"
 #include "kernels/linear/linear_tile.h"
 
 namespace tokenfuse {
@@ -11,6 +12,8 @@ namespace tokenfuse {
 #if defined(TOKENFUSE_X86)
 extern const LinearKernel kLinearAvx2;
 extern const LinearKernel kLinearAvx512;
+#elif defined(TOKENFUSE_ARM64)
+extern const LinearKernel kLinearNeon;
 #endif
 
 namespace {
@@ -18,22 +21,22 @@ namespace {
 // 4 x 8 sums: what a compiler keeps in registers on any machine.
 constexpr LinearKernel kLinearScalar{8, 4, linear_run<scalar::V, 4, 8>};
 
-const LinearKernel* const kVariants[kNumIsas] = {
+const LinearKernel* const kVariants[] = {
     &kLinearScalar,
 #if defined(TOKENFUSE_X86)
     &kLinearAvx2,
     &kLinearAvx512,
     &kLinearAvx512,
-#else
-    &kLinearScalar,
-    &kLinearScalar,
-    &kLinearScalar,
+#elif defined(TOKENFUSE_ARM64)
+    &kLinearNeon,
+    &kLinearNeon,
+    &kLinearNeon,
 #endif
 };
 
 }  // namespace
 
-const LinearKernel& linear_kernel(Isa isa) noexcept { return *kVariants[static_cast<int>(isa)]; }
+const LinearKernel& linear_kernel(Isa isa) noexcept { return variant_of(kVariants, isa); }
 
 void linear_pack(const LinearKernel& kernel, const float* w, std::int64_t ldw, std::int64_t n,
                  std::int64_t k, float* packed) noexcept {

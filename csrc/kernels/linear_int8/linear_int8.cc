@@ -5,6 +5,7 @@
 
 #include "core/simd/scalar.h"
 #include "core/thread_pool.h"
+#include "core/variants.h"
 #include "kernels/linear_int8/linear_int8_tile.h"
 
 namespace tokenfuse {
@@ -13,6 +14,10 @@ namespace tokenfuse {
 extern const LinearInt8Kernel kLinearInt8Avx2;
 extern const LinearInt8Kernel kLinearInt8Avx512;
 extern const LinearInt8Kernel kLinearInt8Avx512Vnni;
+#elif defined(TOKENFUSE_ARM64)
+extern const LinearInt8Kernel kLinearInt8Neon;
+extern const LinearInt8Kernel kLinearInt8NeonDotprod;
+extern const LinearInt8Kernel kLinearInt8NeonI8mm;
 #endif
 
 namespace {
@@ -36,23 +41,23 @@ struct Scalar {
 // 4 x 8 sums: what a compiler keeps in registers on any machine.
 constexpr LinearInt8Kernel kScalar{8, 4, 1, 0, linear_int8_run<Scalar, 4, 8>};
 
-const LinearInt8Kernel* const kVariants[kNumIsas] = {
+const LinearInt8Kernel* const kVariants[] = {
     &kScalar,
 #if defined(TOKENFUSE_X86)
     &kLinearInt8Avx2,
     &kLinearInt8Avx512,
     &kLinearInt8Avx512Vnni,
-#else
-    &kScalar,
-    &kScalar,
-    &kScalar,
+#elif defined(TOKENFUSE_ARM64)
+    &kLinearInt8Neon,
+    &kLinearInt8NeonDotprod,
+    &kLinearInt8NeonI8mm,
 #endif
 };
 
 }  // namespace
 
 const LinearInt8Kernel& linear_int8_kernel(Isa isa) noexcept {
-  return *kVariants[static_cast<int>(isa)];
+  return variant_of(kVariants, isa);
 }
 
 void quantize_weights(QuantizeFn quantize, const float* w, std::int64_t ldw, std::int64_t n,

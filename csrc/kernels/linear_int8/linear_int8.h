@@ -23,8 +23,8 @@
 
 namespace tokenfuse {
 
-// Products that one dot instruction adds up.
-inline constexpr std::int64_t kInt8Group = 4;
+// Products that one instruction adds up, at most: 4 with dot products, 8 with i8mm.
+inline constexpr std::int64_t kInt8Group = 8;
 // 2^31 / (127 * 255): beyond it a sum could leave int32.
 inline constexpr std::int64_t kInt8MaxK = 66'311;
 
@@ -47,7 +47,7 @@ struct LinearInt8Args {
 struct LinearInt8Kernel {
   int panel_width;  // outputs of a panel
   int tile_rows;    // rows of the largest micro-tile
-  int group;        // neighbours in K that lie together in a panel: 1, 2 or 4
+  int group;        // neighbours in K that lie together in a panel: 1, 2, 4 or 8
   int offset;       // added to every packed weight: 128 where the instruction wants them unsigned
   // Computes rows [row_begin, row_end) of panels [panel_begin, panel_end).
   void (*run)(const LinearInt8Args& args, std::int64_t row_begin, std::int64_t row_end,

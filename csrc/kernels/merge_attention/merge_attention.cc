@@ -1,6 +1,7 @@
 #include "kernels/merge_attention/merge_attention.h"
 
 #include "core/simd/scalar.h"
+#include "core/variants.h"
 #include "kernels/merge_attention/merge_attention_rows.h"
 
 namespace tokenfuse {
@@ -8,6 +9,8 @@ namespace tokenfuse {
 #if defined(TOKENFUSE_X86)
 extern const MergeAttentionKernel kMergeAttentionAvx2;
 extern const MergeAttentionKernel kMergeAttentionAvx512;
+#elif defined(TOKENFUSE_ARM64)
+extern const MergeAttentionKernel kMergeAttentionNeon;
 #endif
 
 namespace {
@@ -15,23 +18,23 @@ namespace {
 constexpr MergeAttentionKernel kScalar{merge_attention_rows<scalar::V>,
                                        merge_attention_weights<scalar::V>};
 
-const MergeAttentionKernel* const kVariants[kNumIsas] = {
+const MergeAttentionKernel* const kVariants[] = {
     &kScalar,
 #if defined(TOKENFUSE_X86)
     &kMergeAttentionAvx2,
     &kMergeAttentionAvx512,
     &kMergeAttentionAvx512,
-#else
-    &kScalar,
-    &kScalar,
-    &kScalar,
+#elif defined(TOKENFUSE_ARM64)
+    &kMergeAttentionNeon,
+    &kMergeAttentionNeon,
+    &kMergeAttentionNeon,
 #endif
 };
 
 }  // namespace
 
 const MergeAttentionKernel& merge_attention_kernel(Isa isa) noexcept {
-  return *kVariants[static_cast<int>(isa)];
+  return variant_of(kVariants, isa);
 }
 
 }  // namespace tokenfuse

@@ -17,8 +17,8 @@ inline void merge_scores(const MergeAttentionArgs& a, std::int64_t row, const fl
                          float* s) noexcept {
   using T = typename V::T;
   constexpr int kLanes = V::kLanes;
-  // R x 2 sums in registers; AVX2 and scalar go over the block in strips.
-  constexpr int kColumns = kLanes == 1 ? 8 : 2;
+  // R x 2 sums in registers, 4 with NEON; all but AVX-512 go over the block in strips.
+  constexpr int kColumns = kLanes == 1 ? 8 : kLanes == 4 ? 4 : 2;
   const float* q = a.q + row * a.ldq;
   for (std::int64_t j = 0; j < kMergeBlock; j += kColumns * kLanes) {
     T acc[R][kColumns];
@@ -106,8 +106,9 @@ inline void merge_accumulate(const MergeAttentionArgs& a, std::int64_t row, std:
                              std::int64_t count, const float* s,
                              const float (&factor)[R]) noexcept {
   constexpr int kLanes = V::kLanes;
-  // 4 x 2 sums and 3 more fit the 16 registers of AVX2, 4 x 4 and 5 the 32 of AVX-512.
-  constexpr int kWide = kLanes == 16 ? 4 : 2;
+  // 4 x 2 sums and 3 more fit the 16 registers of AVX2, 4 x 4 and 5 the 32 of AVX-512 and
+  // NEON.
+  constexpr int kWide = V::kNumRegisters == 32 ? 4 : 2;
   const float* x = a.x + token * a.ldx;
   float* o = a.o + row * a.ldo;
   std::int64_t d = 0;
