@@ -46,6 +46,16 @@ def attention(
     num_threads: int,
     /,
 ) -> _Float: ...
+def attention_int16(
+    q: _Float,
+    k: _Float,
+    v: _Float,
+    scale: float,
+    bias: _Float | None,
+    isa: str,
+    num_threads: int,
+    /,
+) -> _Float: ...
 def merge_attention(
     queries: _Float, tokens: _Float, mask: _Float | None, want_weights: bool, isa: str, /
 ) -> tuple[_Float, _Float, _Float | None]: ...

@@ -5,6 +5,7 @@ TOKENFUSE_FORCE_ISA or the best.
 """
 
 from tokenfuse_sdk.ops.attention import attention
+from tokenfuse_sdk.ops.attention_int16 import attention_int16
 from tokenfuse_sdk.ops.conv2d import conv2d
 from tokenfuse_sdk.ops.gated_add import gated_add
 from tokenfuse_sdk.ops.gelu import gelu
@@ -17,6 +18,7 @@ from tokenfuse_sdk.ops.rms_norm import rms_norm
 
 __all__ = [
     "attention",
+    "attention_int16",
     "conv2d",
     "gated_add",
     "gelu",

@@ -1,6 +1,7 @@
 """Each op in NumPy, float64, obviously right: the oracle of the compiled kernels."""
 
 from tokenfuse_sdk.ops.reference.attention import attention
+from tokenfuse_sdk.ops.reference.attention_int16 import attention_int16
 from tokenfuse_sdk.ops.reference.conv2d import conv2d
 from tokenfuse_sdk.ops.reference.gated_add import gated_add
 from tokenfuse_sdk.ops.reference.gelu import gelu
@@ -13,6 +14,7 @@ from tokenfuse_sdk.ops.reference.rms_norm import rms_norm
 
 __all__ = [
     "attention",
+    "attention_int16",
     "conv2d",
     "gated_add",
     "gelu",
