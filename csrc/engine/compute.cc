@@ -16,6 +16,7 @@ Compute::Compute(Isa isa, Precision precision, int num_threads)
       precision_(precision),
       pool_(num_threads),
       linear_(&tokenfuse::linear_kernel(isa)),
+      linear_bf16_(&tokenfuse::linear_bf16_kernel(isa)),
       linear_int8_(&tokenfuse::linear_int8_kernel(isa)),
       quantize_(quantize_kernel(isa)),
       layer_norm_(layer_norm_kernel(isa)),
@@ -32,6 +33,10 @@ void Compute::layout(Arena& arena, std::size_t attention_floats, std::size_t mer
   const std::size_t largest = std::max(attention_floats, merge_floats);
   scratch_per_thread_ = (largest + kLine - 1) / kLine * kLine;
   scratch_ = arena.floats(scratch_per_thread_ * static_cast<std::size_t>(pool_.num_threads()));
+  if (precision_ == Precision::kBf16) {
+    bf16_scratch_ = arena.bytes(
+        linear_bf16_scratch_bytes(*linear_bf16_, linear_rows, linear_inputs, pool_.num_threads()));
+  }
   if (precision_ != Precision::kInt8) return;
   const auto rows = static_cast<std::size_t>(linear_rows);
   const auto bytes = static_cast<std::size_t>(int8_padded(linear_inputs));
@@ -42,7 +47,7 @@ void Compute::layout(Arena& arena, std::size_t attention_floats, std::size_t mer
 
 namespace {
 
-// What both kinds of arguments share.
+// What all kinds of arguments share.
 template <typename Args>
 Args linear_args(const PackedLinear& weights, View y, std::int64_t rows, Activation activation,
                  View residual) noexcept {
@@ -70,6 +75,14 @@ void Compute::linear(const PackedLinear& weights, View x, View y, std::int64_t r
     QuantizedRows quantized = quantized_;
     quantized.ldq = int8_padded(weights.num_in);
     linear_int8(*linear_int8_, quantize_, x.data, x.stride, quantized, args, pool_);
+    return;
+  }
+  if (precision_ == Precision::kBf16) {
+    auto args = linear_args<LinearBf16Args>(weights, y, rows, activation, residual);
+    args.x = x.data;
+    args.ldx = x.stride;
+    args.packed = weights.packed_bf16;
+    linear_bf16(*linear_bf16_, args, bf16_scratch_, pool_);
     return;
   }
   auto args = linear_args<LinearArgs>(weights, y, rows, activation, residual);

@@ -12,6 +12,7 @@
 #include "kernels/gelu/gelu.h"
 #include "kernels/layer_norm/layer_norm.h"
 #include "kernels/linear/linear.h"
+#include "kernels/linear_bf16/linear_bf16.h"
 #include "kernels/linear_int8/linear_int8.h"
 #include "kernels/merge_attention/merge_attention.h"
 #include "kernels/quantize/quantize.h"
@@ -20,7 +21,7 @@
 namespace tokenfuse {
 
 // Of the linears; all else is float32.
-enum class Precision { kFp32, kInt8 };
+enum class Precision { kFp32, kBf16, kInt8 };
 
 // Rows of floats with a stride.
 struct View {
@@ -49,7 +50,8 @@ class Compute {
   Precision precision() const noexcept { return precision_; }
   const LinearKernel& linear_kernel() const noexcept { return *linear_; }
   Packing packing() const noexcept {
-    return {linear_, precision_ == Precision::kInt8 ? linear_int8_ : nullptr, quantize_};
+    return {linear_, precision_ == Precision::kInt8 ? linear_int8_ : nullptr, quantize_,
+            precision_ == Precision::kBf16 ? linear_bf16_ : nullptr};
   }
 
   // Scratch for the largest attention, merge and linear (rows and inputs) that will come.
@@ -73,6 +75,7 @@ class Compute {
   Precision precision_;
   ThreadPool pool_;
   const LinearKernel* linear_;
+  const LinearBf16Kernel* linear_bf16_;
   const LinearInt8Kernel* linear_int8_;
   QuantizeFn quantize_;
   LayerNormFn layer_norm_;
@@ -84,6 +87,7 @@ class Compute {
   float* scratch_ = nullptr;
   std::size_t scratch_per_thread_ = 0;
   QuantizedRows quantized_{};
+  void* bf16_scratch_ = nullptr;
 };
 
 }  // namespace tokenfuse
