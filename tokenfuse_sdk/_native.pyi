@@ -20,6 +20,16 @@ def linear(
     num_threads: int,
     /,
 ) -> _Float: ...
+def linear_bf16(
+    x: _Float,
+    w: _Float,
+    bias: _Float | None,
+    residual: _Float | None,
+    activation: str,
+    isa: str,
+    num_threads: int,
+    /,
+) -> _Float: ...
 def quantize(x: _Float, isa: str, /) -> tuple[NDArray[np.int8], _Float, NDArray[np.int32]]: ...
 def linear_int8(
     x: _Float,

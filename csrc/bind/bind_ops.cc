@@ -2,6 +2,8 @@
 // around the work, and the kernels trust their contracts.
 #include <pybind11/stl.h>
 
+#include <algorithm>
+#include <new>
 #include <optional>
 
 #include "bind/arrays.h"
@@ -16,6 +18,7 @@
 #include "kernels/gelu/gelu.h"
 #include "kernels/layer_norm/layer_norm.h"
 #include "kernels/linear/linear.h"
+#include "kernels/linear_bf16/linear_bf16.h"
 #include "kernels/linear_int8/linear_int8.h"
 #include "kernels/merge_attention/merge_attention.h"
 #include "kernels/quantize/quantize.h"
@@ -46,13 +49,12 @@ void set_ending(Args& args, const Optional& bias_N, const Optional& residual_MN)
   args.ldr = r.stride;
 }
 
-FloatArray op_linear(const FloatArray& x_MK, const FloatArray& w_NK, const Optional& bias_N,
-                     const Optional& residual_MN, const std::string& activation,
-                     const std::string& isa, int num_threads) {
-  const LinearKernel& kernel = linear_kernel(isa_or_throw(isa));
-  const Rows x = rows_of(x_MK, "x"), w = rows_of(w_NK, "w");
+// Everything of a dense layer with float rows but its packed weights; returns y.
+template <typename Args>
+FloatArray set_product(Args& args, const FloatArray& x_MK, const Rows& w, const Optional& bias_N,
+                       const Optional& residual_MN, const std::string& activation) {
+  const Rows x = rows_of(x_MK, "x");
   require(x.width == w.width, "x and w: need the same K");
-  LinearArgs args{};
   args.x = x.data;
   args.ldx = x.stride;
   args.m = x.count;
@@ -63,6 +65,16 @@ FloatArray op_linear(const FloatArray& x_MK, const FloatArray& w_NK, const Optio
   FloatArray y = new_array({args.m, args.n});
   args.y = y.mutable_data();
   args.ldy = args.n;
+  return y;
+}
+
+FloatArray op_linear(const FloatArray& x_MK, const FloatArray& w_NK, const Optional& bias_N,
+                     const Optional& residual_MN, const std::string& activation,
+                     const std::string& isa, int num_threads) {
+  const LinearKernel& kernel = linear_kernel(isa_or_throw(isa));
+  const Rows w = rows_of(w_NK, "w");
+  LinearArgs args{};
+  FloatArray y = set_product(args, x_MK, w, bias_N, residual_MN, activation);
   std::vector<float> packed(linear_packed_floats(kernel, args.n, args.k));
   {
     py::gil_scoped_release release;
@@ -70,6 +82,27 @@ FloatArray op_linear(const FloatArray& x_MK, const FloatArray& w_NK, const Optio
     linear_pack(kernel, w.data, w.stride, args.n, args.k, packed.data());
     args.packed = packed.data();
     linear(kernel, args, pool);
+  }
+  return y;
+}
+
+FloatArray op_linear_bf16(const FloatArray& x_MK, const FloatArray& w_NK, const Optional& bias_N,
+                          const Optional& residual_MN, const std::string& activation,
+                          const std::string& isa, int num_threads) {
+  const LinearBf16Kernel& kernel = linear_bf16_kernel(isa_or_throw(isa));
+  const Rows w = rows_of(w_NK, "w");
+  LinearBf16Args args{};
+  FloatArray y = set_product(args, x_MK, w, bias_N, residual_MN, activation);
+  std::vector<std::uint16_t> packed(linear_bf16_packed_count(kernel, args.n, args.k));
+  const std::size_t bytes = linear_bf16_scratch_bytes(kernel, args.m, args.k, num_threads);
+  Arena scratch(std::max(bytes, Arena::kAlignment));
+  if (!scratch.ok()) throw std::bad_alloc();
+  {
+    py::gil_scoped_release release;
+    ThreadPool pool(num_threads);
+    linear_bf16_pack(kernel, w.data, w.stride, args.n, args.k, packed.data());
+    args.packed = packed.data();
+    linear_bf16(kernel, args, scratch.bytes(bytes), pool);
   }
   return y;
 }
@@ -328,6 +361,7 @@ FloatArray op_conv2d(const FloatArray& x_HWC, const FloatArray& w_OCkk, const Op
 
 void bind_ops(py::module_& module) {
   module.def("linear", &op_linear);
+  module.def("linear_bf16", &op_linear_bf16);
   module.def("quantize", &op_quantize);
   module.def("linear_int8", &op_linear_int8);
   module.def("layer_norm", &op_layer_norm);

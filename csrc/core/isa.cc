@@ -6,7 +6,7 @@
 namespace tokenfuse {
 namespace {
 
-constexpr const char* kNames[kNumIsas] = {"scalar", "avx2", "avx512", "avx512_vnni"};
+constexpr const char* kNames[kNumIsas] = {"scalar", "avx2", "avx512", "avx512_vnni", "avx512_bf16"};
 
 }  // namespace
 
@@ -33,13 +33,28 @@ bool isa_available(Isa isa) noexcept {
   if (isa == Isa::kAvx512Vnni) {
     return isa_available(Isa::kAvx512) && __builtin_cpu_supports("avx512vnni");
   }
+  if (isa == Isa::kAvx512Bf16) {
+    return isa_available(Isa::kAvx512Vnni) && __builtin_cpu_supports("avx512bf16");
+  }
 #endif
   return isa == Isa::kScalar;
 }
 
+namespace {
+
+bool worth_it(Isa isa) noexcept {
+#if defined(TOKENFUSE_X86)
+  if (isa == Isa::kAvx512Bf16) return __builtin_cpu_is("amd") != 0;
+#endif
+  return true;
+}
+
+}  // namespace
+
 Isa best_isa() noexcept {
   for (int i = kNumIsas - 1; i > 0; --i) {
-    if (isa_available(static_cast<Isa>(i))) return static_cast<Isa>(i);
+    const Isa isa = static_cast<Isa>(i);
+    if (isa_available(isa) && worth_it(isa)) return isa;
   }
   return Isa::kScalar;
 }

@@ -36,7 +36,8 @@ def test_every_op_is_in_every_place(op):
     assert f'module.def("{op}", ' in bound
     # A convolution is made of linear's variants.
     if op != "conv2d":
-        isas = ("avx2", "avx512", "avx512_vnni") if "int8" in op else ("avx2", "avx512")
+        own = {"linear_int8": ("avx512_vnni",), "linear_bf16": ("avx512_bf16",)}
+        isas = ("avx2", "avx512", *own.get(op, ()))
         for isa in isas:
             assert (ROOT / f"csrc/kernels/{op}/x86_{isa}.cc").is_file()
 

@@ -8,6 +8,7 @@
 #include "kernels/gelu/gelu.h"
 #include "kernels/layer_norm/layer_norm.h"
 #include "kernels/linear/linear.h"
+#include "kernels/linear_bf16/linear_bf16.h"
 #include "kernels/linear_int8/linear_int8.h"
 #include "kernels/merge_attention/merge_attention.h"
 #include "kernels/quantize/quantize.h"
@@ -35,9 +36,14 @@ void check_available() {
   set_case("what runs here");
   CHECK(isa_available(Isa::kScalar));
   CHECK(isa_available(best_isa()));
+  // The bf16 dot product alone may be there without being worth it.
   for (int i = static_cast<int>(best_isa()) + 1; i < kNumIsas; ++i) {
-    CHECK(!isa_available(static_cast<Isa>(i)));
+    CHECK(!isa_available(static_cast<Isa>(i)) || static_cast<Isa>(i) == Isa::kAvx512Bf16);
   }
+#if defined(TOKENFUSE_X86)
+  const bool amd = __builtin_cpu_is("amd") != 0;
+  CHECK((best_isa() == Isa::kAvx512Bf16) == (amd && isa_available(Isa::kAvx512Bf16)));
+#endif
 }
 
 void check_choice() {
@@ -68,10 +74,11 @@ void check_choice() {
   unsetenv(kForce);
 }
 
-// AVX-512 with VNNI has code of its own for integer products alone.
-bool share_floats(Isa a, Isa b) {
-  return std::min(a, b) == Isa::kAvx512 && std::max(a, b) == Isa::kAvx512Vnni;
-}
+// AVX-512 with VNNI has code of its own for integer products alone, and with bf16 for those of
+// bfloat16.
+bool share_floats(Isa a, Isa b) { return std::min(a, b) >= Isa::kAvx512; }
+bool share_integers(Isa a, Isa b) { return std::min(a, b) >= Isa::kAvx512Vnni; }
+bool share_bf16(Isa a, Isa b) { return share_floats(a, b) && std::max(a, b) != Isa::kAvx512Bf16; }
 
 // A forced variant is code of its own: no table falls back to another one's.
 void check_variants_differ() {
@@ -80,7 +87,8 @@ void check_variants_differ() {
     for (const Isa b : isas) {
       if (a == b) continue;
       set_case("%s and %s", isa_name(a), isa_name(b));
-      CHECK(linear_int8_kernel(a).run != linear_int8_kernel(b).run);
+      CHECK((linear_int8_kernel(a).run == linear_int8_kernel(b).run) == share_integers(a, b));
+      CHECK((linear_bf16_kernel(a).run == linear_bf16_kernel(b).run) == share_bf16(a, b));
       if (share_floats(a, b)) {
         CHECK(linear_kernel(a).run == linear_kernel(b).run);
         CHECK(quantize_kernel(a) == quantize_kernel(b));

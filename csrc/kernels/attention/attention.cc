@@ -17,13 +17,9 @@ constexpr AttentionFn kScalar = attention_rows<scalar::V>;
 const AttentionFn* const kVariants[kNumIsas] = {
     &kScalar,
 #if defined(TOKENFUSE_X86)
-    &kAttentionAvx2,
-    &kAttentionAvx512,
-    &kAttentionAvx512,
+    &kAttentionAvx2, &kAttentionAvx512, &kAttentionAvx512, &kAttentionAvx512,
 #else
-    &kScalar,
-    &kScalar,
-    &kScalar,
+    &kScalar, &kScalar, &kScalar, &kScalar,
 #endif
 };
 

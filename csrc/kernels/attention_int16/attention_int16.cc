@@ -21,7 +21,9 @@ const AttentionInt16Fn* const kVariants[kNumIsas] = {
     &kAttentionInt16Avx2,
     &kAttentionInt16Avx512,
     &kAttentionInt16Avx512Vnni,
+    &kAttentionInt16Avx512Vnni,
 #else
+    &kScalar,
     &kScalar,
     &kScalar,
     &kScalar,

@@ -17,13 +17,9 @@ constexpr GatedAddFn kScalar = gated_add_rows<scalar::V>;
 const GatedAddFn* const kVariants[kNumIsas] = {
     &kScalar,
 #if defined(TOKENFUSE_X86)
-    &kGatedAddAvx2,
-    &kGatedAddAvx512,
-    &kGatedAddAvx512,
+    &kGatedAddAvx2, &kGatedAddAvx512, &kGatedAddAvx512, &kGatedAddAvx512,
 #else
-    &kScalar,
-    &kScalar,
-    &kScalar,
+    &kScalar, &kScalar, &kScalar, &kScalar,
 #endif
 };
 

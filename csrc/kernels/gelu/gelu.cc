@@ -17,13 +17,9 @@ constexpr GeluFn kScalar = gelu_rows<scalar::V>;
 const GeluFn* const kVariants[kNumIsas] = {
     &kScalar,
 #if defined(TOKENFUSE_X86)
-    &kGeluAvx2,
-    &kGeluAvx512,
-    &kGeluAvx512,
+    &kGeluAvx2, &kGeluAvx512, &kGeluAvx512, &kGeluAvx512,
 #else
-    &kScalar,
-    &kScalar,
-    &kScalar,
+    &kScalar, &kScalar, &kScalar, &kScalar,
 #endif
 };
 

@@ -17,13 +17,9 @@ constexpr LayerNormFn kScalar = layer_norm_rows<scalar::V>;
 const LayerNormFn* const kVariants[kNumIsas] = {
     &kScalar,
 #if defined(TOKENFUSE_X86)
-    &kLayerNormAvx2,
-    &kLayerNormAvx512,
-    &kLayerNormAvx512,
+    &kLayerNormAvx2, &kLayerNormAvx512, &kLayerNormAvx512, &kLayerNormAvx512,
 #else
-    &kScalar,
-    &kScalar,
-    &kScalar,
+    &kScalar, &kScalar, &kScalar, &kScalar,
 #endif
 };
 

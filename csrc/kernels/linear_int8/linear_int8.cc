@@ -39,13 +39,9 @@ constexpr LinearInt8Kernel kScalar{8, 4, 1, 0, linear_int8_run<Scalar, 4, 8>};
 const LinearInt8Kernel* const kVariants[kNumIsas] = {
     &kScalar,
 #if defined(TOKENFUSE_X86)
-    &kLinearInt8Avx2,
-    &kLinearInt8Avx512,
-    &kLinearInt8Avx512Vnni,
+    &kLinearInt8Avx2, &kLinearInt8Avx512, &kLinearInt8Avx512Vnni, &kLinearInt8Avx512Vnni,
 #else
-    &kScalar,
-    &kScalar,
-    &kScalar,
+    &kScalar, &kScalar, &kScalar, &kScalar,
 #endif
 };
 

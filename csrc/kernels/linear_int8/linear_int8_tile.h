@@ -39,9 +39,12 @@ inline void linear_int8_end(const LinearInt8Args& a, std::int64_t row, std::int6
                             typename K::Sums (&acc)[R][C]) noexcept {
   using V = typename K::V;
   typename V::T values[R][C];
+  // Unrolled here too: one index that is not a constant puts all sums into memory, in the hot loop.
+#pragma GCC unroll 8
   for (int c = 0; c < C; ++c) {
     // The scales are padded to whole panels.
     const typename V::T weight_scale = V::load(a.weight_scale + column + c * V::kLanes);
+#pragma GCC unroll 16
     for (int r = 0; r < R; ++r) {
       const typename V::T product = V::mul(K::to_float(acc[r][c]), weight_scale);
       values[r][c] = V::mul(product, V::set1(a.scale[row + r]));
@@ -74,8 +77,9 @@ inline void linear_int8_store(const LinearInt8Args& a, std::int64_t row, std::in
   }
 }
 
+// A function of its own: its pointers fill the registers, which it would share with its caller's.
 template <typename K, int R, int C>
-inline void linear_int8_tile(const LinearInt8Args& a, std::int64_t row,
+[[gnu::noinline]] void linear_int8_tile(const LinearInt8Args& a, std::int64_t row,
                              std::int64_t panel) noexcept {
   constexpr int kLanes = K::V::kLanes;
   constexpr int kWidth = C * kLanes;
@@ -84,6 +88,7 @@ inline void linear_int8_tile(const LinearInt8Args& a, std::int64_t row,
   RowPointers<R, std::int8_t> q(a.q + row * a.ldq, a.ldq);
   typename K::Sums acc[R][C];
   // The weights' offset is taken off before it comes on.
+#pragma GCC unroll 16
   for (int r = 0; r < R; ++r) {
     for (int c = 0; c < C; ++c) acc[r][c] = K::set1(-K::kOffset * a.sum[row + r]);
   }

@@ -21,10 +21,9 @@ const MergeAttentionKernel* const kVariants[kNumIsas] = {
     &kMergeAttentionAvx2,
     &kMergeAttentionAvx512,
     &kMergeAttentionAvx512,
+    &kMergeAttentionAvx512,
 #else
-    &kScalar,
-    &kScalar,
-    &kScalar,
+    &kScalar, &kScalar, &kScalar, &kScalar,
 #endif
 };
 

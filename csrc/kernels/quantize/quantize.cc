@@ -17,13 +17,9 @@ constexpr QuantizeFn kScalar = quantize_rows<scalar::V>;
 const QuantizeFn* const kVariants[kNumIsas] = {
     &kScalar,
 #if defined(TOKENFUSE_X86)
-    &kQuantizeAvx2,
-    &kQuantizeAvx512,
-    &kQuantizeAvx512,
+    &kQuantizeAvx2, &kQuantizeAvx512, &kQuantizeAvx512, &kQuantizeAvx512,
 #else
-    &kScalar,
-    &kScalar,
-    &kScalar,
+    &kScalar, &kScalar, &kScalar, &kScalar,
 #endif
 };
 

@@ -17,13 +17,9 @@ constexpr RmsNormFn kScalar = rms_norm_rows<scalar::V>;
 const RmsNormFn* const kVariants[kNumIsas] = {
     &kScalar,
 #if defined(TOKENFUSE_X86)
-    &kRmsNormAvx2,
-    &kRmsNormAvx512,
-    &kRmsNormAvx512,
+    &kRmsNormAvx2, &kRmsNormAvx512, &kRmsNormAvx512, &kRmsNormAvx512,
 #else
-    &kScalar,
-    &kScalar,
-    &kScalar,
+    &kScalar, &kScalar, &kScalar, &kScalar,
 #endif
 };
 

@@ -7,6 +7,7 @@ from tokenfuse_sdk.ops.reference.gated_add import gated_add
 from tokenfuse_sdk.ops.reference.gelu import gelu
 from tokenfuse_sdk.ops.reference.layer_norm import layer_norm
 from tokenfuse_sdk.ops.reference.linear import linear
+from tokenfuse_sdk.ops.reference.linear_bf16 import linear_bf16
 from tokenfuse_sdk.ops.reference.linear_int8 import linear_int8
 from tokenfuse_sdk.ops.reference.merge_attention import merge_attention
 from tokenfuse_sdk.ops.reference.quantize import quantize
@@ -20,6 +21,7 @@ __all__ = [
     "gelu",
     "layer_norm",
     "linear",
+    "linear_bf16",
     "linear_int8",
     "merge_attention",
     "quantize",
