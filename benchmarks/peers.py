@@ -112,19 +112,11 @@ def _run(
     return {where: rows}
 
 
-def _counts(text: str) -> list[int]:
-    """Numbers of 1 and more, with commas between them."""
-    counts = [int(part) for part in text.split(",")]
-    if min(counts) < 1:
-        raise ValueError(text)
-    return counts
-
-
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", required=True, help="nano, tiny, small, base, or a bundle")
-    parser.add_argument("--threads", type=_counts, default=[2], help="for example 1,2")
-    parser.add_argument("--batch", type=_counts, default=[1], help="for example 1,8,32")
+    parser.add_argument("--threads", type=timing.counts, default=[2], help="for example 1,2")
+    parser.add_argument("--batch", type=timing.counts, default=[1], help="for example 1,8,32")
     parser.add_argument("--rounds", type=int, default=21, help="turns of each contestant, from 2")
     parser.add_argument("--questions", type=int, default=1000, help="of a bundle's test; 0: none")
     parser.add_argument("--only", nargs="+", default=[], help="contestants with these words")
