@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import pathlib
 import re
+import signal
+import subprocess
+import sys
+import time
 
 import contest
 import numpy as np
@@ -14,6 +19,7 @@ from contestants import Entry
 from safetensors.numpy import save_file
 from work import QUESTIONS, batch_part
 
+BENCHMARKS = pathlib.Path(contest.__file__).parents[1]
 PACE = Pace(rounds=3, turn_seconds=0.0, start_rounds=2, num_questions=3)
 END = 1
 # All fakes are this one; the variant says how it fails.
@@ -142,6 +148,34 @@ def test_who_dies_in_its_turn_is_listed_and_the_others_are_timed(opened):
     rows = one.rows("answer", PACE)
     assert [row.name for row in rows] == ["fake good"]
     assert one.absent["fake die fp32"]
+
+
+_OPEN_AND_DIE = """
+import os, signal, sys
+sys.path += sys.argv[2:]
+from contest import Contest
+from contestants import Entry
+one = Contest(sys.argv[1], [Entry("fake good", "fp32", "with_fake", "good")], 1, 1)
+print(one._workers["fake good fp32"]._process.process.pid, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_halted_contestant_dies_with_the_one_who_halted_it(folder):
+    paths = [str(BENCHMARKS), str(BENCHMARKS / "peers")]
+    command = [sys.executable, "-c", _OPEN_AND_DIE, folder, *paths]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, start_new_session=True
+    )
+    assert done.returncode == -9, done.stderr
+    process = pathlib.Path("/proc") / done.stdout.strip()
+    for _ in range(100):
+        # A zombie has no memory left; whoever inherits it collects it at leisure.
+        if not process.exists() or " Z " in (process / "stat").read_text():
+            return
+        time.sleep(0.05)
+    os.kill(int(done.stdout), signal.SIGKILL)
+    pytest.fail("the contestant is still there")
 
 
 def test_ours_being_wrong_stops_everything(folder, monkeypatch):
