@@ -30,7 +30,8 @@ class Operations:
 
     Attributes:
         dense: of linear layers, which compute in the engine's precision.
-        attention: scores and weighted sums, in float32.
+        attention: scores and weighted sums: in 16-bit integers beside 8-bit linear layers, in
+            float32 beside the others.
         convolution: of the picture, in float32.
         dense_weights: numbers that the linear layers read once.
         other_weights: numbers that the convolutions read once.
@@ -142,8 +143,14 @@ def limit(work: Operations, precision: str, best: Mapping[str, float], copy: flo
     """
     if precision not in best:
         return None
-    in_fp32 = FLOPS_PER_MAC * (work.attention + work.convolution)
+    # An instruction holds half as many products in 16 bits as in 8.
+    attention_rate = best["int8"] / 2 if precision == "int8" else best["fp32"]
+    seconds = (
+        work.dense / best[precision]
+        + work.attention / attention_rate
+        + work.convolution / best["fp32"]
+    )
     return Limit(
-        arithmetic=FLOPS_PER_MAC * work.dense / best[precision] + in_fp32 / best["fp32"],
+        arithmetic=FLOPS_PER_MAC * seconds,
         memory=(_WEIGHT_BYTES[precision] * work.dense_weights + 4 * work.other_weights) / copy,
     )

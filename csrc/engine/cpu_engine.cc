@@ -95,7 +95,7 @@ void CpuEngine::layout(Arena& arena) noexcept {
        heads_scratch(latents, config_.fusion.width, config_.fusion.num_heads),
        compute_.attention_floats(config_.text.max_tokens, config_.text.head_dim),
        compute_.attention_floats(std::max(config_.decoder.max_tokens, latents),
-                                config_.decoder.head_dim),
+                                 config_.decoder.head_dim),
        image_resampler_.attention_scratch(compute_),
        fusion_.text_resampler().attention_scratch(compute_)});
   const std::int64_t rows = std::max(

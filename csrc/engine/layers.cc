@@ -41,8 +41,7 @@ Link SelfLayer::to_qkv(const Workspace& space, View x) const noexcept {
   return {&qkv, &norm1, x, space.qkv, Activation::kNone, {nullptr, 0}};
 }
 
-void SelfLayer::attend(Compute& compute, const Workspace& space,
-                       std::int64_t rows) const noexcept {
+void SelfLayer::attend(Compute& compute, const Workspace& space, std::int64_t rows) const noexcept {
   const std::int64_t inner = num_heads * head_dim;
   HeadsArgs heads{};
   heads.q = space.qkv;

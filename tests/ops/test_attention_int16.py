@@ -28,7 +28,8 @@ def of_inputs(q, k, v, scale: float) -> float:
     a, b = np.abs(q), np.abs(k)
     half_q, half_k = a.max(initial=0) / n / 2, b.max(initial=0) / n / 2
     score = abs(scale) * (
-        half_q * b.sum(2).max(initial=0) + half_k * a.sum(2).max(initial=0)
+        half_q * b.sum(2).max(initial=0)
+        + half_k * a.sum(2).max(initial=0)
         + q.shape[2] * half_q * half_k
     )
     largest = np.abs(v).max(initial=0.0)
@@ -50,7 +51,11 @@ def test_agrees_with_the_reference_at_every_size(isa, floats, check, head_dim):
 
 def test_is_near_attention_without_rounding(isa, floats, check):
     for head_dim in (16, 64, 129):
-        q, k, v = floats(40, 2, head_dim, scale=3), floats(196, 2, head_dim), floats(196, 2, head_dim)
+        q, k, v = (
+            floats(40, 2, head_dim, scale=3),
+            floats(196, 2, head_dim),
+            floats(196, 2, head_dim),
+        )
         got = attention_int16(q, k, v, scale=head_dim**-0.5, isa=isa)
         want = reference.attention(q, k, v, scale=head_dim**-0.5)
         check(got, want, of_inputs(q, k, v, head_dim**-0.5))
@@ -132,7 +137,9 @@ def test_nan_and_infinity_stay_where_they_are(isa, floats):
         assert np.isnan(attention_int16(q, k, v, scale=1.0, isa=isa)[:, 0]).all()
     bias = floats(1, 5, 9)
     bias[0, 3, 4] = np.nan
-    got = attention_int16(q[:5, 1:], k[:, 1:], np.ones_like(v[:, 1:]), scale=1.0, bias=bias, isa=isa)
+    got = attention_int16(
+        q[:5, 1:], k[:, 1:], np.ones_like(v[:, 1:]), scale=1.0, bias=bias, isa=isa
+    )
     assert np.isnan(got[3]).all()
     assert np.isfinite(np.delete(got, 3, axis=0)).all()
 

@@ -24,9 +24,7 @@ struct Words {
   static T set1(std::int32_t a) noexcept { return _mm256_set1_epi32(a); }
   static V::T to_float(T a) noexcept { return _mm256_cvtepi32_ps(a); }
   // sum + low low' + high high', of 16-bit halves.
-  static T dot(T sum, T a, T b) noexcept {
-    return _mm256_add_epi32(sum, _mm256_madd_epi16(a, b));
-  }
+  static T dot(T sum, T a, T b) noexcept { return _mm256_add_epi32(sum, _mm256_madd_epi16(a, b)); }
   // Integral values in -32768..32767: `low` and `high` as the halves of words.
   static T pair(V::T low, V::T high) noexcept {
     return _mm256_blend_epi16(_mm256_cvtps_epi32(low),

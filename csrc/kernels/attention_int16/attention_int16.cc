@@ -23,10 +23,7 @@ const AttentionInt16Fn* const kVariants[kNumIsas] = {
     &kAttentionInt16Avx512Vnni,
     &kAttentionInt16Avx512Vnni,
 #else
-    &kScalar,
-    &kScalar,
-    &kScalar,
-    &kScalar,
+    &kScalar, &kScalar, &kScalar, &kScalar,
 #endif
 };
 

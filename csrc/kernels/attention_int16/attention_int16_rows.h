@@ -201,10 +201,10 @@ inline float int16_weights(float* s, std::int64_t n, std::int32_t* words) noexce
     }
     return V::sum(bad);
   }
-  const T log2e = V::set1(1.44269504f), shift = V::set1(-1.44269504f * max);
+  const T log2e = V::set1(1.44269504f), top_v = V::set1(max);
   T part = V::zero();
   for (std::int64_t j = 0; j < n; j += kLanes) {
-    const T e = exp2_near_of<V>(V::fma(V::load(s + j), log2e, shift));
+    const T e = exp2_near_of<V>(V::mul(V::sub(V::load(s + j), top_v), log2e));
     V::store(s + j, e);
     part = V::add(part, e);
   }

@@ -12,8 +12,8 @@
 
 namespace tokenfuse {
 
-// y = (sums t_N) s_M + b_N (+ r_MN) of a whole panel. All loops are unrolled, so that the sums never
-// leave their registers.
+// y = (sums t_N) s_M + b_N (+ r_MN) of a whole panel. All loops are unrolled, so that the sums
+// never leave their registers.
 template <typename K, bool kResidual, int R, int C>
 inline void linear_int8_scale(const LinearInt8Args& a, std::int64_t row, std::int64_t column,
                               typename K::Sums (&acc)[R][C]) noexcept {
@@ -80,7 +80,7 @@ inline void linear_int8_store(const LinearInt8Args& a, std::int64_t row, std::in
 // A function of its own: its pointers fill the registers, which it would share with its caller's.
 template <typename K, int R, int C>
 [[gnu::noinline]] void linear_int8_tile(const LinearInt8Args& a, std::int64_t row,
-                             std::int64_t panel) noexcept {
+                                        std::int64_t panel) noexcept {
   constexpr int kLanes = K::V::kLanes;
   constexpr int kWidth = C * kLanes;
   const std::int64_t padded = int8_padded(a.k);

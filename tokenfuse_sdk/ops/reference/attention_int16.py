@@ -1,4 +1,4 @@
-"""attention_int16: the inputs rounded in the float32 steps that its contract names, then float64."""
+"""attention_int16: inputs rounded in the float32 steps that the contract names, then float64."""
 
 from __future__ import annotations
 
@@ -34,4 +34,5 @@ def _rounded(
 ) -> NDArray[np.float64]:
     top = np.abs(x).max(axis=axes, initial=0.0, keepdims=True)
     inverse = np.float32(largest) / np.maximum(top, np.float32(1e-30))
-    return np.rint(x * inverse) * (top.astype(np.float64) / largest)
+    rounded: NDArray[np.float64] = np.rint(x * inverse) * (top.astype(np.float64) / largest)
+    return rounded
