@@ -87,10 +87,10 @@ def test_limits_by_hand():
     work = Operations(dense=1000, attention=30, convolution=20, dense_weights=400, other_weights=50)
     best = {"fp32": 10.0, "int8": 40.0}
     assert limit(work, "fp32", best, 5.0) == Limit(arithmetic=210.0, memory=1800 / 5)
-    assert limit(work, "int8", best, 5.0) == Limit(arithmetic=60.0, memory=600 / 5)
+    assert limit(work, "int8", best, 5.0) == Limit(arithmetic=57.0, memory=600 / 5)
     assert limit(work, "bf16", best, 5.0) is None
     assert limit(work, "int8", best, 5.0).seconds == 120.0
-    assert limit(work, "int8", best, 50.0).seconds == 60.0
+    assert limit(work, "int8", best, 50.0).seconds == 57.0
 
 
 def test_a_slow_instruction_is_not_the_limit():

@@ -144,7 +144,11 @@ template <typename K, int R, int C>
 inline void int16_products(const std::int32_t* rows, std::int64_t stride,
                            const std::int32_t* const (&vectors)[C], std::int64_t step,
                            std::int64_t steps, typename K::T (&acc)[R][C]) noexcept {
+  // Unrolled, here and wherever sums are used: one index that is not a constant puts all of them
+  // into memory.
+#pragma GCC unroll 16
   for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 8
     for (int c = 0; c < C; ++c) acc[r][c] = K::zero();
   }
   RowPointers<R, std::int32_t> at(rows, stride);
@@ -154,6 +158,7 @@ inline void int16_products(const std::int32_t* rows, std::int64_t stride,
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r) {
       const typename K::T value = K::set1(*at[r]);
+#pragma GCC unroll 8
       for (int c = 0; c < C; ++c) acc[r][c] = K::dot(acc[r][c], b[c], value);
     }
   }
@@ -171,6 +176,7 @@ inline void int16_score_tile(const AttentionInt16Call& call, std::int64_t key,
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r) {
     float* to = call.scores + r * call.layout.keys + key;
+#pragma GCC unroll 8
     for (int c = 0; c < C; ++c) {
       V::store(to + c * V::kLanes, V::mul(K::to_float(acc[r][c]), V::set1(scale[r])));
     }
@@ -227,6 +233,7 @@ inline void int16_value_tile(const AttentionInt16Call& call, std::int64_t query,
   typename K::T acc[R][C];
   int16_products<K, R, C>(call.weights, call.layout.keys / 2, vectors, call.layout.columns,
                           (a.num_keys + 1) / 2, acc);
+#pragma GCC unroll 8
   for (int c = 0; c < C; ++c) {
     const std::int64_t at = d + c * V::kLanes, left = a.head_dim - at;
     const T step = V::load(call.value_scale + at);
