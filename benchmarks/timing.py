@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-__all__ = ["Case", "commit", "compare", "hardware", "main"]
+__all__ = ["Case", "commit", "compare", "counts", "hardware", "main"]
 
 _RESULTS = pathlib.Path(__file__).parent / "results"
 # A turn is at least this long, so that the clock and a call cost nothing beside it.
@@ -43,6 +43,14 @@ class Case:
     contestants: Mapping[str, Callable[[], object]]
     check: Callable[[], None]
     macs: int = 0
+
+
+def counts(text: str) -> list[int]:
+    """A command line's numbers of 1 and more, with commas between them."""
+    numbers = [int(part) for part in text.split(",")]
+    if min(numbers) < 1:
+        raise ValueError(text)
+    return numbers
 
 
 def hardware() -> dict[str, Any]:

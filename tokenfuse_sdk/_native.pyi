@@ -20,6 +20,16 @@ def linear(
     num_threads: int,
     /,
 ) -> _Float: ...
+def linear_bf16(
+    x: _Float,
+    w: _Float,
+    bias: _Float | None,
+    residual: _Float | None,
+    activation: str,
+    isa: str,
+    num_threads: int,
+    /,
+) -> _Float: ...
 def quantize(x: _Float, isa: str, /) -> tuple[NDArray[np.int8], _Float, NDArray[np.int32]]: ...
 def linear_int8(
     x: _Float,
@@ -37,6 +47,16 @@ def rms_norm(x: _Float, weight: _Float, eps: float, isa: str, /) -> _Float: ...
 def gelu(x: _Float, gated: _Float | None, tanh_form: bool, isa: str, /) -> _Float: ...
 def gated_add(a: float, x: _Float, b: float, z: _Float, isa: str, /) -> _Float: ...
 def attention(
+    q: _Float,
+    k: _Float,
+    v: _Float,
+    scale: float,
+    bias: _Float | None,
+    isa: str,
+    num_threads: int,
+    /,
+) -> _Float: ...
+def attention_int16(
     q: _Float,
     k: _Float,
     v: _Float,

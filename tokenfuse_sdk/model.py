@@ -54,7 +54,8 @@ def load(
             where a folder has a shipped model's name).
         device: "cpu", "cuda", or "auto", which alone may choose; read it back from
             `Model.device`.
-        precision: None for the device's own, "fp32" on a CPU.
+        precision: "fp32", "bf16" (weights of linears in bfloat16) or "int8" (linears in
+            8 bits); None for the device's own, "fp32" on a CPU.
         token_budget: N, how many tokens a picture and a question are merged to when a
             call does not say; one of the model's budgets, None for the largest. Fewer
             are faster and less accurate; the model card says how much.

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
-from work import GRAPHS, Floats, Ids, Inputs, Task, forced, greedy
+from work import GRAPHS, Floats, Ids, Task, forced, greedy
 
-__all__ = ["CALIBRATION_SAMPLES", "GraphContestant", "calibration"]
-
-# Random pictures and questions, as the timed ones are.
-CALIBRATION_SAMPLES = 8
+__all__ = ["GraphContestant", "calibration"]
 
 Call = Callable[..., np.ndarray]
 
@@ -37,9 +34,9 @@ class GraphContestant:
 
 
 def calibration(task: Task, calls: dict[str, Call]) -> dict[str, list[dict[str, np.ndarray]]]:
-    """Inputs of each graph for a quantiser, from float32 calls. Not those that are timed."""
+    """Inputs of each graph for a quantiser, from float32 calls."""
     samples: dict[str, list[dict[str, np.ndarray]]] = {name: [] for name in GRAPHS}
-    for image, text in _random_inputs(task.inputs(), task.config()["text"]["vocab_size"]):
+    for image, text in zip(*task.calibration(), strict=True):
         samples["image_encoder"].append({"image_BHW3": image})
         f = calls["image_encoder"](image_BHW3=image)
         samples["text_fusion"].append({"f_BND": f, "text_BL": text})
@@ -48,10 +45,3 @@ def calibration(task: Task, calls: dict[str, Call]) -> dict[str, list[dict[str, 
         ids[:, 1] = calls["decoder"](answer_BA=ids, fused_BNT=fused)[:, 0].argmax(-1)
         samples["decoder"].append({"answer_BA": ids, "fused_BNT": fused})
     return samples
-
-
-def _random_inputs(like: Inputs, vocab_size: int) -> Iterator[tuple[Floats, Ids]]:
-    rng = np.random.default_rng(1)
-    for _ in range(CALIBRATION_SAMPLES):
-        image = rng.uniform(-1, 1, like.image_BHW3.shape).astype(np.float32)
-        yield image, rng.integers(2, vocab_size, like.text_BL.shape).astype(np.int32)

@@ -1,67 +1,142 @@
 """Write what all contestants read: weights, inputs, the reference's answers, ONNX graphs.
 
-Run in a process of its own, `prepare.py MODEL FOLDER BATCH...`, so that the one that times
-never loads a framework. The graphs need onnx and onnxscript; without them the runtimes that
-read graphs are reported as missing.
+Run in a process of its own, `prepare.py MODEL FOLDER NUM_QUESTIONS BATCH...`, so that the one
+that times never loads a framework. The graphs need onnx and onnxscript; without them the
+runtimes that read graphs are reported as missing. `NUM_QUESTIONS` of the test are written for a
+bundle that knows their words, else none.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import json
 import pathlib
 import sys
+from collections.abc import Iterator
 
 import numpy as np
+import questions
 import torch
 from safetensors.numpy import save_file
-from work import ANSWER_TOKENS, GRAPHS, TEXT_TOKENS, forced
+from work import ANSWER_TOKENS, GRAPHS, QUESTIONS, TEXT_TOKENS, batch_part, forced, until_end
 
+from tokenfuse_sdk.bundle import read_bundle
+from tokenfuse_sdk.errors import TokenfuseError
+from tokenfuse_sdk.shipped import find_bundle
 from tokenfuse_sdk.sizes import SIZES, named_config
 from tokenfuse_training.model import JointModel
 
 _TRIES = 200
+# Pictures for a quantiser: noise tells it no more with more of it.
+_NOISE_PICTURES, _SCENE_PICTURES = 8, 128
 
 
-def _model(name: str) -> JointModel:
+def _open(name: str) -> tuple[JointModel, questions.Source, bool]:
+    """The reference, what it is asked, and whether there are right answers."""
     if name in SIZES:
         torch.manual_seed(0)
-        return JointModel(named_config(name)).eval()
+        config = named_config(name)
+        return JointModel(config).eval(), questions.random_questions(config), False
     from tokenfuse_export.to_onnx import load_reference
 
-    return load_reference(name)
+    model = load_reference(name)
+    bundle = read_bundle(find_bundle(name))
+    if questions.knows_scenes(bundle):
+        return model, questions.scenes_questions(bundle), True
+    return model, questions.random_questions(model.config), False
 
 
-def _inputs(model: JointModel, batch_size: int) -> dict[str, np.ndarray]:
-    config, rng = model.config, np.random.default_rng(0)
-    side = config.vision.image_size
-    image = rng.uniform(-1, 1, (batch_size, side, side, 3)).astype(np.float32)
+def _answer(model: JointModel, f_BND: torch.Tensor, text_BL: np.ndarray) -> np.ndarray:
+    ids = model.generate(f_BND, torch.from_numpy(text_BL), max_tokens=ANSWER_TOKENS).numpy()
+    padding = ((0, 0), (0, ANSWER_TOKENS - ids.shape[1]))
+    return until_end(np.pad(ids, padding), model.config.eos_id)
+
+
+def _timed(model: JointModel, asked: Iterator[questions.Asked]) -> Iterator[questions.Asked]:
+    """One question a picture, of `TEXT_TOKENS`, that the reference answers with something.
+
+    An answer that ends at once would save some contestants the second step.
+    """
+    tried, last = 0, -1
+    for one in asked:
+        if one.picture == last or len(one.text_L) != TEXT_TOKENS:
+            continue
+        tried, last = tried + 1, one.picture
+        f_1ND = model.encode_image(torch.from_numpy(one.image_HW3)[None])
+        if _answer(model, f_1ND, one.text_L[None])[0, 0] != model.config.eos_id:
+            tried = 0
+            yield one
+        if tried == _TRIES:
+            sys.exit("the model answers questions with nothing; no fair inputs were found")
+
+
+def _inputs(
+    model: JointModel, asked: Iterator[questions.Asked], batch_size: int
+) -> dict[str, np.ndarray]:
+    chosen = list(itertools.islice(_timed(model, asked), batch_size))
+    image = np.stack([one.image_HW3 for one in chosen])
+    text = np.stack([one.text_L for one in chosen])
     f_BND = model.encode_image(torch.from_numpy(image))
-    rows: list[np.ndarray] = []
-    for _ in range(_TRIES * batch_size):
-        if len(rows) == batch_size:
-            break
-        text = rng.integers(2, config.text.vocab_size, TEXT_TOKENS).astype(np.int32)
-        f_1ND = f_BND[len(rows)][None]
-        ids = model.generate(f_1ND, torch.from_numpy(text)[None], max_tokens=ANSWER_TOKENS)
-        # An answer that ends at once would save some contestants the second step.
-        if ids.shape[1] == ANSWER_TOKENS:
-            rows.append(np.concatenate([text, ids[0].numpy().astype(np.int32)]))
-    if len(rows) < batch_size:
-        sys.exit("the model answers random questions with nothing; no fair inputs were found")
-    both = np.stack(rows)
-    text, answer = both[:, :TEXT_TOKENS], both[:, TEXT_TOKENS:]
+    answer = _answer(model, f_BND, text)
     fused, mask = model.fuse(f_BND, torch.from_numpy(text))
-    given = torch.from_numpy(forced(answer, config.start_id))
+    given = torch.from_numpy(forced(answer, model.config.start_id))
     logits = model.decode(given, fused, mask).numpy()
-    return {"image_BHW3": image, "text_BL": text, "answer_BA": answer, "logits_BAV": logits}
+    return {
+        "image_BHW3": image,
+        "text_BL": text,
+        "answer_BA": answer,
+        "logits_BAV": logits,
+        "end_id": np.int32(model.config.eos_id),
+    }
 
 
-def _fix_lengths(path: pathlib.Path) -> None:
+def _padded(rows: list[np.ndarray], length: int) -> np.ndarray:
+    return np.stack([np.pad(row, (0, length - len(row))) for row in rows]).astype(np.int32)
+
+
+def _test(
+    model: JointModel, asked: Iterator[questions.Asked], num_questions: int
+) -> dict[str, np.ndarray]:
+    """Arrays of `work.Questions`; answers of more than `ANSWER_TOKENS` are not asked for."""
+    fitting = (one for one in asked if len(one.right_A) <= ANSWER_TOKENS)
+    chosen = list(itertools.islice(fitting, num_questions))
+    pictures = {one.picture: one.image_HW3 for one in chosen}
+    places = {picture: place for place, picture in enumerate(pictures)}
+    text_QL = _padded([one.text_L for one in chosen], max(len(one.text_L) for one in chosen))
+    f_PND = torch.cat([model.encode_image(torch.from_numpy(p)[None]) for p in pictures.values()])
+    picture_Q = np.asarray([places[one.picture] for one in chosen])
+    return {
+        "image_PHW3": np.stack(list(pictures.values())),
+        "picture_Q": picture_Q.astype(np.int32),
+        "text_QL": text_QL,
+        "answer_QA": _answer(model, f_PND[torch.from_numpy(picture_Q)], text_QL),
+        "right_QA": _padded([one.right_A for one in chosen], ANSWER_TOKENS),
+        "end_id": np.int32(model.config.eos_id),
+    }
+
+
+def _calibration(
+    asked: Iterator[questions.Asked], num_pictures: int, batch_size: int, text_length: int
+) -> dict[str, np.ndarray]:
+    """Questions of at most the length, one a picture, in batches."""
+    fitting = (one for one in asked if len(one.text_L) <= text_length)
+    firsts = (next(group) for _, group in itertools.groupby(fitting, lambda one: one.picture))
+    num_batches = max(2, num_pictures // batch_size)
+    chosen = list(itertools.islice(firsts, num_batches * batch_size))
+    image = np.stack([one.image_HW3 for one in chosen])
+    text = _padded([one.text_L for one in chosen], text_length)
+    return {
+        "image_CBHW3": image.reshape(num_batches, batch_size, *image.shape[1:]),
+        "text_CBL": text.reshape(num_batches, batch_size, text_length),
+    }
+
+
+def _fix_lengths(path: pathlib.Path, text_length: int) -> None:
     """Give the free axes their lengths: every runtime plans better for fixed shapes."""
     import onnx
 
-    lengths = {"num_text_tokens": TEXT_TOKENS, "num_answer_tokens": ANSWER_TOKENS}
+    lengths = {"num_text_tokens": text_length, "num_answer_tokens": ANSWER_TOKENS}
     proto = onnx.load(path)
     for value in (*proto.graph.input, *proto.graph.output):
         for dim in value.type.tensor_type.shape.dim:
@@ -71,25 +146,39 @@ def _fix_lengths(path: pathlib.Path) -> None:
     onnx.save(onnx.shape_inference.infer_shapes(proto), path)
 
 
+def _write_graphs(model: JointModel, folder: pathlib.Path, batch_size: int, length: int) -> None:
+    if not all(importlib.util.find_spec(package) for package in ("onnx", "onnxscript")):
+        folder.mkdir()
+        return
+    from tokenfuse_export.to_onnx import export_onnx
+
+    export_onnx(model, folder, batch_size=batch_size)
+    for graph in GRAPHS:
+        _fix_lengths(folder / f"{graph}.onnx", length)
+
+
 def main() -> None:
-    name, folder, batches = sys.argv[1], pathlib.Path(sys.argv[2]), map(int, sys.argv[3:])
-    model = _model(name)
+    name, folder = sys.argv[1], pathlib.Path(sys.argv[2])
+    num_questions, *batches = map(int, sys.argv[3:])
+    model, source, has_answers = _open(name)
     (folder / "config.json").write_text(json.dumps(model.config.to_dict()), encoding="utf-8")
     weights = {key: value.numpy() for key, value in model.state_dict().items()}
     save_file(weights, folder / "weights.safetensors")
-    can_export = all(importlib.util.find_spec(part) for part in ("onnx", "onnxscript"))
-    for batch_size in batches:
-        batch_folder = folder / f"batch{batch_size}"
-        if can_export:
-            from tokenfuse_export.to_onnx import export_onnx
-
-            export_onnx(model, batch_folder, batch_size=batch_size)
-            for graph in GRAPHS:
-                _fix_lengths(batch_folder / f"{graph}.onnx")
-        batch_folder.mkdir(exist_ok=True)
-        with torch.inference_mode():
-            np.savez(batch_folder / "inputs.npz", **_inputs(model, batch_size))
+    with torch.inference_mode():
+        parts = {batch_part(size): (size, _inputs(model, source("test"), size)) for size in batches}
+        if has_answers and num_questions:
+            parts[QUESTIONS] = (1, _test(model, source("test"), num_questions))
+    num_pictures = _SCENE_PICTURES if has_answers else _NOISE_PICTURES
+    for part, (batch_size, arrays) in parts.items():
+        length = arrays["text_QL" if part == QUESTIONS else "text_BL"].shape[1]
+        _write_graphs(model, folder / part, batch_size, length)
+        np.savez(folder / part / "inputs.npz", **arrays)
+        calibration = _calibration(source("val"), num_pictures, batch_size, length)
+        np.savez(folder / part / "calibration.npz", **calibration)
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except TokenfuseError as error:
+        sys.exit(str(error))

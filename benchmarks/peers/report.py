@@ -1,4 +1,4 @@
-"""What was measured, as rows: a table, a JSON file, a plot."""
+"""What was measured, as rows: tables and a JSON file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,17 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["Row", "StartRow", "print_rows", "print_starts", "row_of", "save_plot", "write_json"]
+__all__ = [
+    "AnswersRow",
+    "Row",
+    "StartRow",
+    "as_json",
+    "print_answers",
+    "print_rows",
+    "print_starts",
+    "row_of",
+    "write_json",
+]
 
 OURS = "tokenfuse"
 
@@ -48,11 +58,6 @@ class Row:
     def is_ours(self) -> bool:
         return self.name.startswith(OURS)
 
-    def to_dict(self) -> dict[str, Any]:
-        fields = dataclasses.asdict(self)
-        del fields["turns_ms"]
-        return fields
-
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class StartRow:
@@ -65,8 +70,16 @@ class StartRow:
     quartiles_ms: tuple[float, float]
     peak_mb: float
 
-    def to_dict(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class AnswersRow:
+    """The test, counted: answers equal to the float32 reference's, and right answers."""
+
+    name: str
+    precision: str
+    num_questions: int
+    same: int
+    right: int
 
 
 def row_of(rounds: Sequence[Sequence[float]], **facts: Any) -> Row:
@@ -91,10 +104,32 @@ def _ratio(row: Row, peer: Row) -> tuple[float, float, float]:
     return low, median, high
 
 
+def _best_peer(rows: Sequence[Row]) -> Row | None:
+    """The fastest contestant that is not ours."""
+    peers = [row for row in rows if not row.is_ours]
+    return min(peers, key=lambda row: row.median_ms) if peers else None
+
+
+def as_json(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Rows of one run as plain types, with the ratio to its best peer."""
+    best, stored = _best_peer(rows), []
+    for row in rows:
+        fields = dataclasses.asdict(row)
+        del fields["turns_ms"]
+        if best:
+            low, ratio, high = _ratio(row, best)
+            fields |= {
+                "best_peer": best.label,
+                "times_faster_than_best_peer": ratio,
+                "ratio_quartiles": (low, high),
+            }
+        stored.append(fields)
+    return stored
+
+
 def print_rows(title: str, rows: Sequence[Row], absent: dict[str, str]) -> None:
     """A table, fastest first; ratios to the fastest contestant that is not ours."""
-    peers = [row for row in rows if not row.is_ours]
-    best = min(peers, key=lambda row: row.median_ms) if peers else None
+    best = _best_peer(rows)
     print(f"\n{title}")
     print(
         f"  {'':<28}{'median':>10}{'quartiles':>20}{'p95':>10}{'logits off':>12}"
@@ -110,8 +145,24 @@ def print_rows(title: str, rows: Sequence[Row], absent: dict[str, str]) -> None:
             down, ratio, up = _ratio(row, best)
             line += f"   {ratio:.2f} x [{down:.2f}, {up:.2f}]"
         print(line)
+    _print_absent(absent)
+
+
+def _print_absent(absent: dict[str, str]) -> None:
     for label, why in absent.items():
         print(f"  {label:<28}{why}")
+
+
+def print_answers(rows: Sequence[AnswersRow], absent: dict[str, str]) -> None:
+    """A table of the test."""
+    print("\nunseen scenes: answers equal to the float32 reference's, and right ones")
+    for row in sorted(rows, key=lambda row: -row.same):
+        same, right = (100 * count / row.num_questions for count in (row.same, row.right))
+        print(
+            f"{'*' if row.name.startswith(OURS) else ' '} {f'{row.name} {row.precision}':<28}"
+            f"{same:>8.2f}%{right:>10.2f}%   of {row.num_questions}"
+        )
+    _print_absent(absent)
 
 
 def print_starts(rows: Sequence[StartRow], absent: dict[str, str]) -> None:
@@ -124,8 +175,7 @@ def print_starts(rows: Sequence[StartRow], absent: dict[str, str]) -> None:
             f"{row.first_answer_ms:>7.0f} ms{f'[{low:.0f}, {high:.0f}]':>20}"
             f"{row.peak_mb:>10.1f} MB"
         )
-    for label, why in absent.items():
-        print(f"  {label:<28}{why}")
+    _print_absent(absent)
 
 
 def write_json(path: pathlib.Path, stored: dict[str, Any]) -> None:
@@ -133,29 +183,3 @@ def write_json(path: pathlib.Path, stored: dict[str, Any]) -> None:
     from tokenfuse_sdk.atomic import write_file
 
     write_file(path, (json.dumps(stored, indent=1) + "\n").encode())
-
-
-def save_plot(path: pathlib.Path, title: str, rows: Sequence[Row]) -> None:
-    """Bars of the medians, fastest on top, with the quartiles; a PNG."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    ordered = sorted(rows, key=lambda row: -row.median_ms)
-    medians = [row.median_ms for row in ordered]
-    spread = [
-        [row.median_ms - row.quartiles_ms[0] for row in ordered],
-        [row.quartiles_ms[1] - row.median_ms for row in ordered],
-    ]
-    figure, axes = pyplot.subplots(figsize=(8, 1.2 + 0.36 * len(ordered)), layout="constrained")
-    colors = ["#d1495b" if row.is_ours else "#8d99ae" for row in ordered]
-    labels = [row.label for row in ordered]
-    bars = axes.barh(labels, medians, xerr=spread, color=colors, error_kw={"lw": 1})
-    axes.bar_label(bars, labels=[f"{value:.2f}" for value in medians], padding=6, fontsize=8)
-    axes.set_xlabel("milliseconds, median and quartiles (less is better)")
-    axes.set_title(title, fontsize=10)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.margins(x=0.12)
-    figure.savefig(path, format="png", dpi=150)
-    pyplot.close(figure)

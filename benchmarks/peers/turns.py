@@ -22,7 +22,7 @@ from typing import Any
 
 from work import Task
 
-__all__ = ["Failure", "Worker", "prepare_contestant", "time_start"]
+__all__ = ["Failure", "Worker", "ask_test", "prepare_contestant", "time_start"]
 
 _WORKER = pathlib.Path(__file__).with_name("worker.py")
 
@@ -88,6 +88,20 @@ def prepare_contestant(task: Task) -> None:
         process.close()
     if lacking:
         raise Failure(f"missing: {', '.join(lacking)}")
+
+
+def ask_test(task: Task) -> dict[str, int]:
+    """Let it answer the test: "num_questions", "same" as the reference, "right".
+
+    Raises:
+        Failure: it does not open, or stops; says why.
+    """
+    prepare_contestant(task)
+    process = _Process("ask", task)
+    try:
+        return process.read()
+    finally:
+        process.close()
 
 
 class Worker:

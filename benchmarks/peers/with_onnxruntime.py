@@ -19,9 +19,15 @@ QUANTISERS = ("onnx",)
 GRAPHS_NEEDED = True
 
 
+def settings(variant: str, precision: str) -> str:
+    """What it runs with, in a line."""
+    how = "all graph optimisations, sequential, own threads with force_spinning_stop, fixed shapes"
+    return how + ("; dynamic int8 per channel of MatMul" if precision == "int8" else "")
+
+
 def _path(task: Task, name: str) -> pathlib.Path:
     kind = "" if task.precision == "fp32" else ".int8"
-    return task.batch_folder / f"{name}{kind}.onnx"
+    return task.part_folder / f"{name}{kind}.onnx"
 
 
 def _session(path: pathlib.Path, num_threads: int) -> Call:
@@ -52,7 +58,7 @@ def prepare(task: Task) -> None:
 
     for name in GRAPHS:
         quantization.quantize_dynamic(
-            task.batch_folder / f"{name}.onnx",
+            task.part_folder / f"{name}.onnx",
             _path(task, name),
             op_types_to_quantize=["MatMul"],
             per_channel=True,

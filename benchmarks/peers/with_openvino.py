@@ -3,6 +3,7 @@
 fp32 and bf16 by the hint of inference precision, int8 by NNCF's post-training quantisation for
 transformers. What is not quantised runs by the hint as well, so int8 is there twice: with float32
 it is faster where the CPU's bf16 is slow (AVX-512 without AMX on Intel), else with bf16.
+Pinned threads or free ones, and hyper-threading, made no difference on two virtual cores.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import pathlib
 from typing import Any
 
 import numpy as np
-from graphs import CALIBRATION_SAMPLES, Call, GraphContestant, calibration
+from graphs import Call, GraphContestant, calibration
 from work import GRAPHS, Task
 
 PACKAGES = ("openvino",)
@@ -19,10 +20,16 @@ QUANTISERS = ("nncf",)
 GRAPHS_NEEDED = True
 
 
+def settings(variant: str, precision: str) -> str:
+    """What it runs with, in a line."""
+    how = f"LATENCY, one stream, INFERENCE_PRECISION_HINT={variant}, fixed shapes"
+    return how + ("; NNCF post-training int8 for transformers" if precision == "int8" else "")
+
+
 def _path(task: Task, name: str) -> pathlib.Path:
     if task.precision == "int8":
-        return task.batch_folder / f"{name}.nncf.xml"
-    return task.batch_folder / f"{name}.onnx"
+        return task.part_folder / f"{name}.nncf.xml"
+    return task.part_folder / f"{name}.onnx"
 
 
 def _compiled(core: Any, model: Any, task: Task, hint: str) -> Call:
@@ -55,7 +62,7 @@ def prepare(task: Task) -> None:
     import openvino
 
     core = openvino.Core()
-    models = {name: core.read_model(task.batch_folder / f"{name}.onnx") for name in GRAPHS}
+    models = {name: core.read_model(task.part_folder / f"{name}.onnx") for name in GRAPHS}
     calls = {name: _compiled(core, model, task, "f32") for name, model in models.items()}
 
     def kept(name: str) -> Call:
@@ -66,7 +73,7 @@ def prepare(task: Task) -> None:
             models[name],
             nncf.Dataset(rows),
             model_type=nncf.ModelType.TRANSFORMER,
-            subset_size=CALIBRATION_SAMPLES,
+            subset_size=len(rows),
         )
         openvino.save_model(quantised, _path(task, name), compress_to_fp16=False)
 

@@ -4,7 +4,8 @@ The whole answer: encode prepared pictures, encode and fuse the questions, two g
 the decoder. A follow-up is the same without the pictures. Nothing here imports a runtime: the
 processes that measure a start load only their own.
 
-Shapes: B pictures with a question each, L text tokens, A = 2 answer tokens, V vocabulary.
+Shapes: B pictures with a question each, L text tokens, A = 2 answer tokens, V vocabulary; in a
+test P pictures, Q questions.
 """
 
 from __future__ import annotations
@@ -20,20 +21,31 @@ from numpy.typing import NDArray
 __all__ = [
     "ANSWER_TOKENS",
     "GRAPHS",
+    "QUESTIONS",
     "TEXT_TOKENS",
     "Contestant",
     "Inputs",
+    "Questions",
     "Task",
+    "batch_part",
     "forced",
     "greedy",
+    "until_end",
 ]
 
 # As in `tokenfuse flops`: a question of 12 tokens, and an answer of one word and the end.
 TEXT_TOKENS, ANSWER_TOKENS = 12, 2
 GRAPHS = ("image_encoder", "text_fusion", "decoder")
+# The part of the folder for the test, which has batch 1 and texts of one padded length.
+QUESTIONS = "questions"
 
 Floats = NDArray[np.float32]
 Ids = NDArray[np.int32]
+
+
+def batch_part(batch_size: int) -> str:
+    """The part of the folder for what is timed at this batch size."""
+    return f"batch{batch_size}"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +53,8 @@ class Task:
     """One contestant's orders, as JSON on its command line.
 
     Attributes:
-        folder: weights, config and, in `batch<B>/`, inputs and graphs.
+        folder: weights, config and parts.
+        part: the folder in it with inputs and graphs: `batch_part(B)` or `QUESTIONS`.
         module: the file here that knows the contestant's runtime.
         variant: which of the module's ways, for example "eager".
         precision: "fp32", "bf16" or "int8".
@@ -51,6 +64,7 @@ class Task:
     """
 
     folder: str
+    part: str
     module: str
     variant: str
     precision: str
@@ -66,8 +80,8 @@ class Task:
         return cls(**json.loads(text))
 
     @property
-    def batch_folder(self) -> pathlib.Path:
-        return pathlib.Path(self.folder) / f"batch{self.batch_size}"
+    def part_folder(self) -> pathlib.Path:
+        return pathlib.Path(self.folder) / self.part
 
     def config(self) -> dict[str, Any]:
         text = (pathlib.Path(self.folder) / "config.json").read_text(encoding="utf-8")
@@ -77,9 +91,20 @@ class Task:
     def weights_path(self) -> pathlib.Path:
         return pathlib.Path(self.folder) / "weights.safetensors"
 
+    def _arrays(self, name: str) -> dict[str, Any]:
+        with np.load(self.part_folder / name) as stored:
+            return {key: stored[key] for key in stored.files}
+
     def inputs(self) -> Inputs:
-        with np.load(self.batch_folder / "inputs.npz") as stored:
-            return Inputs(**{name: stored[name] for name in stored.files})
+        return Inputs(**self._arrays("inputs.npz"))
+
+    def questions(self) -> Questions:
+        return Questions(**self._arrays("inputs.npz"))
+
+    def calibration(self) -> tuple[list[Floats], list[Ids]]:
+        """Batches of pictures and of texts for a quantiser; none of those that are timed."""
+        arrays = self._arrays("calibration.npz")
+        return list(arrays["image_CBHW3"]), list(arrays["text_CBL"])
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,18 +116,41 @@ class Inputs:
         text_BL: questions of `TEXT_TOKENS` ids, unpadded.
         answer_BA: the reference's greedy ids; the first is never the end.
         logits_BAV: the reference's logits before each of them.
+        end_id: of a text.
     """
 
     image_BHW3: Floats
     text_BL: Ids
     answer_BA: Ids
     logits_BAV: Floats
+    end_id: Ids
 
     def error_of(self, logits_BAV: Floats) -> tuple[float, float]:
         """The largest absolute error, and the same over the logits' root mean square."""
         assert logits_BAV.shape == self.logits_BAV.shape, logits_BAV.shape
         worst = float(np.abs(logits_BAV.astype(np.float64) - self.logits_BAV).max())
         return worst, worst / float(np.sqrt(np.mean(np.square(self.logits_BAV, dtype=np.float64))))
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Questions:
+    """The test: questions about pictures that nobody was trained on.
+
+    Attributes:
+        image_PHW3: prepared pictures.
+        picture_Q: each question's picture.
+        text_QL: ids, padded with 0.
+        answer_QA: the float32 reference's greedy ids, 0 after the end.
+        right_QA: the right answers, padded likewise.
+        end_id: of a text.
+    """
+
+    image_PHW3: Floats
+    picture_Q: Ids
+    text_QL: Ids
+    answer_QA: Ids
+    right_QA: Ids
+    end_id: Ids
 
 
 class Contestant(Protocol):
@@ -113,7 +161,7 @@ class Contestant(Protocol):
         ...
 
     def answer(self, f: Any, text_BL: Ids) -> Ids:
-        """Two greedy steps: ids (B, 2)."""
+        """Two greedy steps: ids (B, 2). Texts may be padded; what follows the end is ignored."""
         ...
 
     def logits(self, f: Any, text_BL: Ids, answer_BA: Ids) -> Floats:
@@ -136,3 +184,9 @@ def greedy(step: Any, batch_size: int, start_id: int) -> Ids:
 def forced(answer_BA: Ids, start_id: int) -> Ids:
     """The decoder's input for given answers: the start id and all but the last."""
     return np.concatenate([np.full_like(answer_BA[:, :1], start_id), answer_BA[:, :-1]], axis=1)
+
+
+def until_end(answer_BA: Ids, end_id: int) -> Ids:
+    """The same with 0 after the end."""
+    ended_BA = np.cumsum(answer_BA == end_id, axis=1) - (answer_BA == end_id) > 0
+    return np.where(ended_BA, 0, answer_BA).astype(np.int32)

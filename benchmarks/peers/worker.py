@@ -1,4 +1,4 @@
-"""One contestant in a process of its own: `worker.py prepare|turns|start TASK`.
+"""One contestant in a process of its own: `worker.py prepare|turns|ask|start TASK`.
 
 Speaks JSON, a line each, on its standard output; whatever a library prints goes to standard
 error. `prepare` makes the files that opening needs. `turns` opens the contestant and then does
@@ -13,12 +13,14 @@ import importlib.util
 import json
 import os
 import pathlib
+import signal
 import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
-from work import Contestant, Inputs, Task
+import numpy as np
+from work import Contestant, Inputs, Task, until_end
 
 _ANSWERS_FOR_MEMORY = 5
 
@@ -32,7 +34,7 @@ def missing(task: Task) -> list[str]:
     """Packages that the contestant needs and this Python has not."""
     module = importlib.import_module(task.module)
     wanted = list(module.PACKAGES)
-    if module.GRAPHS_NEEDED and not (task.batch_folder / "decoder.onnx").exists():
+    if module.GRAPHS_NEEDED and not (task.part_folder / "decoder.onnx").exists():
         wanted += ["onnx", "onnxscript"]
     if task.precision == "int8":
         wanted += module.QUANTISERS
@@ -42,6 +44,8 @@ def missing(task: Task) -> list[str]:
 def _works(contestant: Contestant, inputs: Inputs) -> dict[str, Callable[[], object]]:
     image, text = inputs.image_BHW3, inputs.text_BL
     f = contestant.encode(image)
+    if (contestant.answer(f, text)[:, 0] == inputs.end_id).any():
+        raise RuntimeError("an answer ended before its second step; the times would say nothing")
     return {
         "answer": lambda: contestant.answer(contestant.encode(image), text),
         "follow_up": lambda: contestant.answer(f, text),
@@ -59,7 +63,16 @@ def _turn(call: Callable[[], object], repeats: int) -> list[float]:
     return seconds
 
 
+def _die_with_the_caller() -> None:
+    """A halted process does not notice that nobody will wake it again; Linux can kill it."""
+    import ctypes
+
+    pr_set_pdeathsig = 1
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+
+
 def _turns(task: Task, pipe: Any) -> None:
+    _die_with_the_caller()
     module, inputs = importlib.import_module(task.module), task.inputs()
     contestant: Contestant = module.open_contestant(task)
     f = contestant.encode(inputs.image_BHW3)
@@ -70,6 +83,21 @@ def _turns(task: Task, pipe: Any) -> None:
     for line in sys.stdin:
         order = json.loads(line)
         _say(pipe, seconds=_turn(works[order["work"]], order["repeats"]))
+
+
+def _ask(task: Task, pipe: Any) -> None:
+    module, test = importlib.import_module(task.module), task.questions()
+    contestant: Contestant = module.open_contestant(task)
+    same = right = 0
+    f, picture_of_f = None, -1
+    rows = zip(test.picture_Q, test.text_QL, test.answer_QA, test.right_QA, strict=True)
+    for picture, text_L, answer_A, right_A in rows:
+        if picture != picture_of_f:
+            f, picture_of_f = contestant.encode(test.image_PHW3[picture][None]), picture
+        got_A = until_end(contestant.answer(f, text_L[None]), int(test.end_id))[0]
+        same += int(np.array_equal(got_A, answer_A))
+        right += int(np.array_equal(got_A, right_A))
+    _say(pipe, num_questions=len(test.text_QL), same=same, right=right)
 
 
 def _peak_bytes() -> int:
@@ -107,6 +135,8 @@ def main() -> None:
         _say(pipe, missing=lacking)
     elif mode == "turns":
         _turns(task, pipe)
+    elif mode == "ask":
+        _ask(task, pipe)
     else:
         assert mode == "start", mode
         _start(task, pipe)

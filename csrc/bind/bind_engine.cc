@@ -104,8 +104,21 @@ Ids ids_of(const IdArray& array, const char* name) {
 
 Precision precision_of(const std::string& name) {
   if (name == "fp32") return Precision::kFp32;
+  if (name == "bf16") return Precision::kBf16;
   if (name == "int8") return Precision::kInt8;
-  throw std::invalid_argument("precision '" + name + "' is not known; choose one of fp32, int8");
+  throw std::invalid_argument("precision '" + name +
+                              "' is not known; choose one of fp32, bf16, int8");
+}
+
+const char* precision_name(Precision precision) {
+  switch (precision) {
+    case Precision::kBf16:
+      return "bf16";
+    case Precision::kInt8:
+      return "int8";
+    default:
+      return "fp32";
+  }
 }
 
 std::unique_ptr<CpuEngine> make_engine(const py::dict& config, const py::dict& weights,
@@ -226,9 +239,8 @@ void bind_engine(py::module_& module) {
              report["workspace_bytes"] = engine.workspace_bytes();
              return report;
            })
-      .def_property_readonly(
-          "precision",
-          [](const CpuEngine& e) { return e.precision() == Precision::kInt8 ? "int8" : "fp32"; })
+      .def_property_readonly("precision",
+                             [](const CpuEngine& e) { return precision_name(e.precision()); })
       .def_property_readonly("isa", [](const CpuEngine& e) { return isa_name(e.isa()); })
       .def_property_readonly("num_threads", [](CpuEngine& e) { return e.num_threads(); });
 }

@@ -2,18 +2,23 @@
 // around the work, and the kernels trust their contracts.
 #include <pybind11/stl.h>
 
+#include <algorithm>
+#include <new>
 #include <optional>
 
 #include "bind/arrays.h"
 #include "bind/bind.h"
 #include "bind/isa_choice.h"
+#include "core/arena.h"
 #include "core/thread_pool.h"
 #include "kernels/attention/attention.h"
+#include "kernels/attention_int16/attention_int16.h"
 #include "kernels/conv2d/conv2d.h"
 #include "kernels/gated_add/gated_add.h"
 #include "kernels/gelu/gelu.h"
 #include "kernels/layer_norm/layer_norm.h"
 #include "kernels/linear/linear.h"
+#include "kernels/linear_bf16/linear_bf16.h"
 #include "kernels/linear_int8/linear_int8.h"
 #include "kernels/merge_attention/merge_attention.h"
 #include "kernels/quantize/quantize.h"
@@ -44,13 +49,12 @@ void set_ending(Args& args, const Optional& bias_N, const Optional& residual_MN)
   args.ldr = r.stride;
 }
 
-FloatArray op_linear(const FloatArray& x_MK, const FloatArray& w_NK, const Optional& bias_N,
-                     const Optional& residual_MN, const std::string& activation,
-                     const std::string& isa, int num_threads) {
-  const LinearKernel& kernel = linear_kernel(isa_or_throw(isa));
-  const Rows x = rows_of(x_MK, "x"), w = rows_of(w_NK, "w");
+// Everything of a dense layer with float rows but its packed weights; returns y.
+template <typename Args>
+FloatArray set_product(Args& args, const FloatArray& x_MK, const Rows& w, const Optional& bias_N,
+                       const Optional& residual_MN, const std::string& activation) {
+  const Rows x = rows_of(x_MK, "x");
   require(x.width == w.width, "x and w: need the same K");
-  LinearArgs args{};
   args.x = x.data;
   args.ldx = x.stride;
   args.m = x.count;
@@ -61,6 +65,16 @@ FloatArray op_linear(const FloatArray& x_MK, const FloatArray& w_NK, const Optio
   FloatArray y = new_array({args.m, args.n});
   args.y = y.mutable_data();
   args.ldy = args.n;
+  return y;
+}
+
+FloatArray op_linear(const FloatArray& x_MK, const FloatArray& w_NK, const Optional& bias_N,
+                     const Optional& residual_MN, const std::string& activation,
+                     const std::string& isa, int num_threads) {
+  const LinearKernel& kernel = linear_kernel(isa_or_throw(isa));
+  const Rows w = rows_of(w_NK, "w");
+  LinearArgs args{};
+  FloatArray y = set_product(args, x_MK, w, bias_N, residual_MN, activation);
   std::vector<float> packed(linear_packed_floats(kernel, args.n, args.k));
   {
     py::gil_scoped_release release;
@@ -68,6 +82,27 @@ FloatArray op_linear(const FloatArray& x_MK, const FloatArray& w_NK, const Optio
     linear_pack(kernel, w.data, w.stride, args.n, args.k, packed.data());
     args.packed = packed.data();
     linear(kernel, args, pool);
+  }
+  return y;
+}
+
+FloatArray op_linear_bf16(const FloatArray& x_MK, const FloatArray& w_NK, const Optional& bias_N,
+                          const Optional& residual_MN, const std::string& activation,
+                          const std::string& isa, int num_threads) {
+  const LinearBf16Kernel& kernel = linear_bf16_kernel(isa_or_throw(isa));
+  const Rows w = rows_of(w_NK, "w");
+  LinearBf16Args args{};
+  FloatArray y = set_product(args, x_MK, w, bias_N, residual_MN, activation);
+  std::vector<std::uint16_t> packed(linear_bf16_packed_count(kernel, args.n, args.k));
+  const std::size_t bytes = linear_bf16_scratch_bytes(kernel, args.m, args.k, num_threads);
+  Arena scratch(std::max(bytes, Arena::kAlignment));
+  if (!scratch.ok()) throw std::bad_alloc();
+  {
+    py::gil_scoped_release release;
+    ThreadPool pool(num_threads);
+    linear_bf16_pack(kernel, w.data, w.stride, args.n, args.k, packed.data());
+    args.packed = packed.data();
+    linear_bf16(kernel, args, scratch.bytes(bytes), pool);
   }
   return y;
 }
@@ -185,32 +220,22 @@ FloatArray op_gated_add(float a, const FloatArray& x_N, float b, const FloatArra
   return y;
 }
 
-// q (Q, H, h), k and v (K, H, h), all contiguous; bias (H, Q, K) or none.
-FloatArray op_attention(const FloatArray& q_QHh, const FloatArray& k_KHh, const FloatArray& v_KHh,
-                        float scale, const Optional& bias_HQK, const std::string& isa,
-                        int num_threads) {
-  const AttentionFn run = attention_kernel(isa_or_throw(isa));
-  require(q_QHh.ndim() == 3 && k_KHh.ndim() == 3 && v_KHh.ndim() == 3, "q, k, v: need 3 axes");
+// q (Q, H, h), k and v (K, H, h), all contiguous; bias (H, Q, K) or none. `scratch_bytes` of it go
+// to each thread.
+template <typename Kernel>
+FloatArray heads_of(Kernel run, std::size_t scratch_bytes, const FloatArray& q_QHh,
+                    const FloatArray& k_KHh, const FloatArray& v_KHh, float scale,
+                    const Optional& bias_HQK, int num_threads) {
   const std::int64_t queries = q_QHh.shape(0), heads = q_QHh.shape(1), head_dim = q_QHh.shape(2);
   const std::int64_t keys = k_KHh.shape(0), inner = heads * head_dim;
-  for (const FloatArray* array : {&q_QHh, &k_KHh, &v_KHh}) {
-    require((array->flags() & py::array::c_style) != 0, "q, k, v: need C-contiguous arrays");
-    require(array->shape(1) == heads && array->shape(2) == head_dim, "k, v: need the heads of q");
-  }
-  require(v_KHh.shape(0) == keys, "k and v: need the same number of keys");
-  if (bias_HQK) {
-    require((bias_HQK->flags() & py::array::c_style) != 0 && bias_HQK->ndim() == 3 &&
-                bias_HQK->shape(0) == heads && bias_HQK->shape(1) == queries &&
-                bias_HQK->shape(2) == keys,
-            "bias: need a C-contiguous (H, Q, K)");
-  }
   FloatArray o = new_array({queries, heads, head_dim});
   const float* bias = bias_HQK ? bias_HQK->data() : nullptr;
   const float *q = q_QHh.data(), *k = k_KHh.data(), *v = v_KHh.data();
   float* to = o.mutable_data();
-  const std::size_t per_thread = attention_scratch_floats(keys, head_dim);
-  std::vector<float> scratch(per_thread * static_cast<std::size_t>(num_threads));
   py::gil_scoped_release release;
+  Arena arena(std::max(scratch_bytes * static_cast<std::size_t>(num_threads), Arena::kAlignment));
+  if (!arena.ok()) throw std::bad_alloc();
+  auto* scratch = static_cast<unsigned char*>(arena.bytes(arena.capacity_bytes()));
   ThreadPool pool(num_threads);
   pool.parallel_for(heads, [&](std::int64_t head, int thread) {
     AttentionArgs args{};
@@ -225,9 +250,47 @@ FloatArray op_attention(const FloatArray& q_QHh, const FloatArray& k_KHh, const 
     args.num_keys = keys;
     args.head_dim = head_dim;
     args.scale = scale;
-    run(args, scratch.data() + per_thread * static_cast<std::size_t>(thread));
+    run(args, scratch + scratch_bytes * static_cast<std::size_t>(thread));
   });
   return o;
+}
+
+void check_heads(const FloatArray& q_QHh, const FloatArray& k_KHh, const FloatArray& v_KHh,
+                 const Optional& bias_HQK) {
+  require(q_QHh.ndim() == 3 && k_KHh.ndim() == 3 && v_KHh.ndim() == 3, "q, k, v: need 3 axes");
+  for (const FloatArray* array : {&q_QHh, &k_KHh, &v_KHh}) {
+    require((array->flags() & py::array::c_style) != 0, "q, k, v: need C-contiguous arrays");
+    require(array->shape(1) == q_QHh.shape(1) && array->shape(2) == q_QHh.shape(2),
+            "k, v: need the heads of q");
+  }
+  require(v_KHh.shape(0) == k_KHh.shape(0), "k and v: need the same number of keys");
+  if (!bias_HQK) return;
+  require((bias_HQK->flags() & py::array::c_style) != 0 && bias_HQK->ndim() == 3 &&
+              bias_HQK->shape(0) == q_QHh.shape(1) && bias_HQK->shape(1) == q_QHh.shape(0) &&
+              bias_HQK->shape(2) == k_KHh.shape(0),
+          "bias: need a C-contiguous (H, Q, K)");
+}
+
+FloatArray op_attention(const FloatArray& q_QHh, const FloatArray& k_KHh, const FloatArray& v_KHh,
+                        float scale, const Optional& bias_HQK, const std::string& isa,
+                        int num_threads) {
+  const AttentionFn kernel = attention_kernel(isa_or_throw(isa));
+  check_heads(q_QHh, k_KHh, v_KHh, bias_HQK);
+  const auto run = [&](const AttentionArgs& args, void* scratch) {
+    kernel(args, static_cast<float*>(scratch));
+  };
+  const std::size_t floats = attention_scratch_floats(k_KHh.shape(0), q_QHh.shape(2));
+  return heads_of(run, floats * sizeof(float), q_QHh, k_KHh, v_KHh, scale, bias_HQK, num_threads);
+}
+
+FloatArray op_attention_int16(const FloatArray& q_QHh, const FloatArray& k_KHh,
+                              const FloatArray& v_KHh, float scale, const Optional& bias_HQK,
+                              const std::string& isa, int num_threads) {
+  const AttentionInt16Fn run = attention_int16_kernel(isa_or_throw(isa));
+  check_heads(q_QHh, k_KHh, v_KHh, bias_HQK);
+  require(k_KHh.shape(0) <= kInt16MaxKeys, "k: the sums of so many keys do not fit 32 bits");
+  const std::size_t bytes = attention_int16_scratch_bytes(k_KHh.shape(0), q_QHh.shape(2));
+  return heads_of(run, bytes, q_QHh, k_KHh, v_KHh, scale, bias_HQK, num_threads);
 }
 
 // Returns (out (G, D), lse (G,), weights (G, S) or None).
@@ -298,6 +361,7 @@ FloatArray op_conv2d(const FloatArray& x_HWC, const FloatArray& w_OCkk, const Op
 
 void bind_ops(py::module_& module) {
   module.def("linear", &op_linear);
+  module.def("linear_bf16", &op_linear_bf16);
   module.def("quantize", &op_quantize);
   module.def("linear_int8", &op_linear_int8);
   module.def("layer_norm", &op_layer_norm);
@@ -305,6 +369,7 @@ void bind_ops(py::module_& module) {
   module.def("gelu", &op_gelu);
   module.def("gated_add", &op_gated_add);
   module.def("attention", &op_attention);
+  module.def("attention_int16", &op_attention_int16);
   module.def("merge_attention", &op_merge_attention);
   module.def("conv2d", &op_conv2d);
 }

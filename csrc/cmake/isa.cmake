@@ -14,9 +14,10 @@ set(TOKENFUSE_FLAGS_avx2 -mavx2 -mfma)
 set(TOKENFUSE_FLAGS_avx512 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma
                            -mprefer-vector-width=512)
 set(TOKENFUSE_FLAGS_avx512_vnni ${TOKENFUSE_FLAGS_avx512} -mavx512vnni)
+set(TOKENFUSE_FLAGS_avx512_bf16 ${TOKENFUSE_FLAGS_avx512_vnni} -mavx512bf16)
 # GCC's own AVX-512 headers trip this warning.
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
-  foreach(isa avx512 avx512_vnni)
+  foreach(isa avx512 avx512_vnni avx512_bf16)
     list(APPEND TOKENFUSE_FLAGS_${isa} -Wno-maybe-uninitialized -Wno-uninitialized)
   endforeach()
 endif()

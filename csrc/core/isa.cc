@@ -12,8 +12,8 @@
 namespace tokenfuse {
 namespace {
 
-constexpr const char* kNames[kNumIsas] = {"scalar", "avx2",         "avx512",   "avx512_vnni",
-                                          "neon",   "neon_dotprod", "neon_i8mm"};
+constexpr const char* kNames[kNumIsas] = {"scalar", "avx2", "avx512", "avx512_vnni", "avx512_bf16",
+                                          "neon", "neon_dotprod", "neon_i8mm"};
 
 #if defined(TOKENFUSE_ARM64)
 struct ArmFeatures {
@@ -68,6 +68,9 @@ bool isa_available(Isa isa) noexcept {
   if (isa == Isa::kAvx512Vnni) {
     return isa_available(Isa::kAvx512) && __builtin_cpu_supports("avx512vnni");
   }
+  if (isa == Isa::kAvx512Bf16) {
+    return isa_available(Isa::kAvx512Vnni) && __builtin_cpu_supports("avx512bf16");
+  }
 #elif defined(TOKENFUSE_ARM64)
   // Every system for Arm64 has NEON in its calling convention.
   if (isa == Isa::kNeon) return true;
@@ -77,9 +80,21 @@ bool isa_available(Isa isa) noexcept {
   return isa == Isa::kScalar;
 }
 
+namespace {
+
+bool worth_it([[maybe_unused]] Isa isa) noexcept {
+#if defined(TOKENFUSE_X86)
+  if (isa == Isa::kAvx512Bf16) return __builtin_cpu_is("amd") != 0;
+#endif
+  return true;
+}
+
+}  // namespace
+
 Isa best_isa() noexcept {
   for (int i = kNumVariants - 1; i > 0; --i) {
-    if (isa_available(kIsas[i])) return kIsas[i];
+    const Isa isa = kIsas[i];
+    if (isa_available(isa) && worth_it(isa)) return isa;
   }
   return Isa::kScalar;
 }

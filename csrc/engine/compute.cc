@@ -8,6 +8,10 @@ namespace {
 // Below this much work, waking a thread (about 5 us) costs more than it saves.
 constexpr std::int64_t kMinParallelMacs = 64 * 1024;
 constexpr std::int64_t kMinParallelElements = 16 * 1024;
+// Tiles of rows per thread from which a thread takes its rows through a chain.
+constexpr std::int64_t kMinChainTiles = 4;
+// Queries from which packing keys and values in 16 bits pays.
+constexpr std::int64_t kMinInt16Queries = 16;
 
 }  // namespace
 
@@ -16,6 +20,7 @@ Compute::Compute(Isa isa, Precision precision, int num_threads)
       precision_(precision),
       pool_(num_threads),
       linear_(&tokenfuse::linear_kernel(isa)),
+      linear_bf16_(&tokenfuse::linear_bf16_kernel(isa)),
       linear_int8_(&tokenfuse::linear_int8_kernel(isa)),
       quantize_(quantize_kernel(isa)),
       layer_norm_(layer_norm_kernel(isa)),
@@ -23,7 +28,14 @@ Compute::Compute(Isa isa, Precision precision, int num_threads)
       gelu_(gelu_kernel(isa)),
       gated_add_(gated_add_kernel(isa)),
       attention_(attention_kernel(isa)),
+      attention_int16_(attention_int16_kernel(isa)),
       merge_(&merge_attention_kernel(isa)) {}
+
+std::size_t Compute::attention_floats(std::int64_t num_keys, std::int64_t head_dim) const noexcept {
+  const std::size_t floats = attention_scratch_floats(num_keys, head_dim);
+  if (precision_ != Precision::kInt8) return floats;
+  return std::max(floats, attention_int16_scratch_bytes(num_keys, head_dim) / sizeof(float));
+}
 
 void Compute::layout(Arena& arena, std::size_t attention_floats, std::size_t merge_floats,
                      std::int64_t linear_rows, std::int64_t linear_inputs) noexcept {
@@ -32,9 +44,14 @@ void Compute::layout(Arena& arena, std::size_t attention_floats, std::size_t mer
   const std::size_t largest = std::max(attention_floats, merge_floats);
   scratch_per_thread_ = (largest + kLine - 1) / kLine * kLine;
   scratch_ = arena.floats(scratch_per_thread_ * static_cast<std::size_t>(pool_.num_threads()));
+  if (precision_ == Precision::kBf16) {
+    bf16_scratch_ = arena.bytes(
+        linear_bf16_scratch_bytes(*linear_bf16_, linear_rows, linear_inputs, pool_.num_threads()));
+  }
   if (precision_ != Precision::kInt8) return;
   const auto rows = static_cast<std::size_t>(linear_rows);
-  const auto bytes = static_cast<std::size_t>(int8_padded(linear_inputs));
+  quantized_stride_ = int8_padded(linear_inputs);
+  const auto bytes = static_cast<std::size_t>(quantized_stride_);
   quantized_.q = static_cast<std::int8_t*>(arena.bytes(rows * bytes));
   quantized_.scale = arena.floats(rows);
   quantized_.sum = static_cast<std::int32_t*>(arena.bytes(rows * sizeof(std::int32_t)));
@@ -42,7 +59,7 @@ void Compute::layout(Arena& arena, std::size_t attention_floats, std::size_t mer
 
 namespace {
 
-// What both kinds of arguments share.
+// What all kinds of arguments share.
 template <typename Args>
 Args linear_args(const PackedLinear& weights, View y, std::int64_t rows, Activation activation,
                  View residual) noexcept {
@@ -67,9 +84,16 @@ void Compute::linear(const PackedLinear& weights, View x, View y, std::int64_t r
     auto args = linear_args<LinearInt8Args>(weights, y, rows, activation, residual);
     args.packed = weights.packed_int8;
     args.weight_scale = weights.scale;
-    QuantizedRows quantized = quantized_;
-    quantized.ldq = int8_padded(weights.num_in);
-    linear_int8(*linear_int8_, quantize_, x.data, x.stride, quantized, args, pool_);
+    linear_int8(*linear_int8_, quantize_, x.data, x.stride, quantized_rows(weights.num_in), args,
+                pool_);
+    return;
+  }
+  if (precision_ == Precision::kBf16) {
+    auto args = linear_args<LinearBf16Args>(weights, y, rows, activation, residual);
+    args.x = x.data;
+    args.ldx = x.stride;
+    args.packed = weights.packed_bf16;
+    linear_bf16(*linear_bf16_, args, bf16_scratch_, pool_);
     return;
   }
   auto args = linear_args<LinearArgs>(weights, y, rows, activation, residual);
@@ -79,22 +103,79 @@ void Compute::linear(const PackedLinear& weights, View x, View y, std::int64_t r
   tokenfuse::linear(*linear_, args, pool_);
 }
 
+QuantizedRows Compute::quantized_rows(std::int64_t num_in) const noexcept {
+  QuantizedRows rows = quantized_;
+  rows.ldq = int8_padded(num_in);
+  return rows;
+}
+
+void Compute::norm_rows(const Norm& norm, View x, View y, std::int64_t begin,
+                        std::int64_t end) const noexcept {
+  if (norm.bias == nullptr) {
+    rms_norm_(x.row(begin), x.stride, norm.weight, norm.eps, y.row(begin), y.stride, end - begin,
+              norm.width);
+  } else {
+    layer_norm_(x.row(begin), x.stride, norm.weight, norm.bias, norm.eps, y.row(begin), y.stride,
+                end - begin, norm.width);
+  }
+}
+
 void Compute::norm(const Norm& norm, View x, View y, std::int64_t rows) noexcept {
-  const auto run = [&](std::int64_t begin, std::int64_t count) {
-    if (norm.bias == nullptr) {
-      rms_norm_(x.row(begin), x.stride, norm.weight, norm.eps, y.row(begin), y.stride, count,
-                norm.width);
-    } else {
-      layer_norm_(x.row(begin), x.stride, norm.weight, norm.bias, norm.eps, y.row(begin), y.stride,
-                  count, norm.width);
-    }
-  };
   const std::int64_t tasks = pool_.num_threads();
-  if (tasks == 1 || rows * norm.width < kMinParallelElements) return run(0, rows);
+  if (tasks == 1 || rows * norm.width < kMinParallelElements) {
+    norm_rows(norm, x, y, 0, rows);
+    return;
+  }
   pool_.parallel_for(tasks, [&](std::int64_t task, int) {
-    const std::int64_t begin = rows * task / tasks;
-    run(begin, rows * (task + 1) / tasks - begin);
+    norm_rows(norm, x, y, rows * task / tasks, rows * (task + 1) / tasks);
   });
+}
+
+void Compute::chain(std::initializer_list<Link> links, View normed, std::int64_t rows) noexcept {
+  const std::int64_t tile = linear_int8_->tile_rows;
+  const std::int64_t tiles = (rows + tile - 1) / tile;
+  // With fewer tiles the weights are read too often for what is done with them.
+  if (precision_ == Precision::kInt8 && tiles >= kMinChainTiles * pool_.num_threads()) {
+    // Two tiles at a time: each passes the weights once.
+    const std::int64_t tasks = (tiles + 1) / 2;
+    pool_.parallel_for(tasks, [&](std::int64_t task, int) {
+      chain_rows(links, normed, 2 * task * tile, std::min(rows, 2 * (task + 1) * tile));
+    });
+    return;
+  }
+  for (const Link& link : links) {
+    View x = link.x;
+    if (link.norm != nullptr) {
+      norm(*link.norm, x, normed, rows);
+      x = normed;
+    }
+    linear(*link.weights, x, link.y, rows, link.activation, link.residual);
+  }
+}
+
+void Compute::chain_rows(std::initializer_list<Link> links, View normed, std::int64_t begin,
+                         std::int64_t end) noexcept {
+  for (const Link& link : links) {
+    View x = link.x;
+    if (link.norm != nullptr) {
+      norm_rows(*link.norm, x, normed, begin, end);
+      x = normed;
+    }
+    const PackedLinear& weights = *link.weights;
+    const QuantizedRows rows = quantized_rows(weights.num_in);
+    // Each thread in rows of its own, which lie as far apart as those of the widest input.
+    std::int8_t* q = rows.q + begin * quantized_stride_;
+    quantize_(x.row(begin), x.stride, q, rows.ldq, rows.scale + begin, rows.sum + begin,
+              end - begin, weights.num_in);
+    auto args = linear_args<LinearInt8Args>(weights, link.y, end, link.activation, link.residual);
+    args.packed = weights.packed_int8;
+    args.weight_scale = weights.scale;
+    args.q = q - begin * rows.ldq;
+    args.ldq = rows.ldq;
+    args.scale = rows.scale;
+    args.sum = rows.sum;
+    linear_int8_->run(args, begin, end, 0, linear_int8_num_panels(*linear_int8_, weights.num_out));
+  }
 }
 
 void Compute::gated_gelu(View gate, View up, View y, std::int64_t rows,
@@ -118,6 +199,7 @@ void Compute::attend(const HeadsArgs& args) noexcept {
   while (!serial && splits < most && splits < threads && args.num_heads * splits % threads != 0) {
     ++splits;
   }
+  const bool int16 = precision_ == Precision::kInt8 && args.num_queries >= kMinInt16Queries;
   auto run = [&](std::int64_t task, int thread) {
     const std::int64_t head = task / splits, split = task % splits;
     const std::int64_t begin = args.num_queries * split / splits;
@@ -139,7 +221,12 @@ void Compute::attend(const HeadsArgs& args) noexcept {
     one.num_keys = args.num_keys;
     one.head_dim = args.head_dim;
     one.scale = args.scale;
-    attention_(one, scratch_ + scratch_per_thread_ * static_cast<std::size_t>(thread));
+    float* scratch = scratch_ + scratch_per_thread_ * static_cast<std::size_t>(thread);
+    if (int16) {
+      attention_int16_(one, scratch);
+    } else {
+      attention_(one, scratch);
+    }
   };
   if (serial) {
     for (std::int64_t head = 0; head < args.num_heads; ++head) run(head, 0);

@@ -2,16 +2,19 @@
 #pragma once
 
 #include <cstdint>
+#include <initializer_list>
 
 #include "core/arena.h"
 #include "core/isa.h"
 #include "core/thread_pool.h"
 #include "engine/weights.h"
 #include "kernels/attention/attention.h"
+#include "kernels/attention_int16/attention_int16.h"
 #include "kernels/gated_add/gated_add.h"
 #include "kernels/gelu/gelu.h"
 #include "kernels/layer_norm/layer_norm.h"
 #include "kernels/linear/linear.h"
+#include "kernels/linear_bf16/linear_bf16.h"
 #include "kernels/linear_int8/linear_int8.h"
 #include "kernels/merge_attention/merge_attention.h"
 #include "kernels/quantize/quantize.h"
@@ -20,7 +23,7 @@
 namespace tokenfuse {
 
 // Of the linears; all else is float32.
-enum class Precision { kFp32, kInt8 };
+enum class Precision { kFp32, kBf16, kInt8 };
 
 // Rows of floats with a stride.
 struct View {
@@ -40,6 +43,16 @@ struct HeadsArgs {
   float scale;
 };
 
+// One linear of a chain: y = act(norm(x) W^T + b) + residual, `norm` null for none. Each row of y
+// depends on the same row of x alone.
+struct Link {
+  const PackedLinear* weights;
+  const Norm* norm;
+  View x, y;
+  Activation activation;
+  View residual;
+};
+
 class Compute {
  public:
   Compute(Isa isa, Precision precision, int num_threads);
@@ -49,9 +62,12 @@ class Compute {
   Precision precision() const noexcept { return precision_; }
   const LinearKernel& linear_kernel() const noexcept { return *linear_; }
   Packing packing() const noexcept {
-    return {linear_, precision_ == Precision::kInt8 ? linear_int8_ : nullptr, quantize_};
+    return {linear_, precision_ == Precision::kInt8 ? linear_int8_ : nullptr, quantize_,
+            precision_ == Precision::kBf16 ? linear_bf16_ : nullptr};
   }
 
+  // Scratch of one thread for `attend`.
+  std::size_t attention_floats(std::int64_t num_keys, std::int64_t head_dim) const noexcept;
   // Scratch for the largest attention, merge and linear (rows and inputs) that will come.
   void layout(Arena& arena, std::size_t attention_floats, std::size_t merge_floats,
               std::int64_t linear_rows, std::int64_t linear_inputs) noexcept;
@@ -60,6 +76,10 @@ class Compute {
   void linear(const PackedLinear& weights, View x, View y, std::int64_t rows,
               Activation activation = Activation::kNone, View residual = {nullptr, 0}) noexcept;
   void norm(const Norm& norm, View x, View y, std::int64_t rows) noexcept;
+  // The links one after the other. Where rows are many and weights 8-bit, a thread takes its rows
+  // through all of them: they stay in its cache, and threads meet once instead of at every link.
+  // `normed` holds rows of the widest norm.
+  void chain(std::initializer_list<Link> links, View normed, std::int64_t rows) noexcept;
   // y = gelu_tanh(gate) * up, over `width` columns.
   void gated_gelu(View gate, View up, View y, std::int64_t rows, std::int64_t width) noexcept;
   void gated_add(float a, const float* x, float b, const float* z, float* y,
@@ -69,10 +89,17 @@ class Compute {
   void merge(const MergeAttentionArgs& args, float* weights) noexcept;
 
  private:
+  void chain_rows(std::initializer_list<Link> links, View normed, std::int64_t begin,
+                  std::int64_t end) noexcept;
+  void norm_rows(const Norm& norm, View x, View y, std::int64_t begin,
+                 std::int64_t end) const noexcept;
+  QuantizedRows quantized_rows(std::int64_t num_in) const noexcept;
+
   Isa isa_;
   Precision precision_;
   ThreadPool pool_;
   const LinearKernel* linear_;
+  const LinearBf16Kernel* linear_bf16_;
   const LinearInt8Kernel* linear_int8_;
   QuantizeFn quantize_;
   LayerNormFn layer_norm_;
@@ -80,10 +107,13 @@ class Compute {
   GeluFn gelu_;
   GatedAddFn gated_add_;
   AttentionFn attention_;
+  AttentionInt16Fn attention_int16_;
   const MergeAttentionKernel* merge_;
   float* scratch_ = nullptr;
   std::size_t scratch_per_thread_ = 0;
   QuantizedRows quantized_{};
+  std::int64_t quantized_stride_ = 0;
+  void* bf16_scratch_ = nullptr;
 };
 
 }  // namespace tokenfuse

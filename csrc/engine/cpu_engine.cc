@@ -87,16 +87,17 @@ void CpuEngine::load(Loader& loader) {
 
 void CpuEngine::layout(Arena& arena) noexcept {
   const std::int64_t latents = config_.fusion.num_latents;
-  const auto heads_scratch = [](std::int64_t keys, std::int64_t width, std::int64_t heads) {
-    return attention_scratch_floats(keys, width / heads);
+  const auto heads_scratch = [&](std::int64_t keys, std::int64_t width, std::int64_t heads) {
+    return compute_.attention_floats(keys, width / heads);
   };
   const std::size_t attention = std::max(
       {heads_scratch(config_.vision.num_tokens(), config_.vision.width, config_.vision.num_heads),
        heads_scratch(latents, config_.fusion.width, config_.fusion.num_heads),
-       attention_scratch_floats(config_.text.max_tokens, config_.text.head_dim),
-       attention_scratch_floats(std::max(config_.decoder.max_tokens, latents),
-                                config_.decoder.head_dim),
-       image_resampler_.attention_scratch(), fusion_.text_resampler().attention_scratch()});
+       compute_.attention_floats(config_.text.max_tokens, config_.text.head_dim),
+       compute_.attention_floats(std::max(config_.decoder.max_tokens, latents),
+                                 config_.decoder.head_dim),
+       image_resampler_.attention_scratch(compute_),
+       fusion_.text_resampler().attention_scratch(compute_)});
   const std::int64_t rows = std::max(
       {config_.vision.num_tokens(), config_.text.max_tokens, latents, config_.decoder.max_tokens});
   const std::int64_t inputs =

@@ -85,7 +85,7 @@ void Fusion::run_iteration(Compute& compute, const Workspace& space, const Itera
   compute.linear(iteration.down, space.h, p_, num_latents, Activation::kNone, p_);
   compute.gated_add(iteration.lambda, p_.data, iteration.mu, original_.data, t_.data,
                     num_latents * width_);
-  for (const SelfLayer& layer : iteration.layers) layer.run(compute, space, t_, num_latents);
+  SelfLayer::run(compute, space, iteration.layers, t_, num_latents);
 }
 
 View Fusion::run(Compute& compute, const Workspace& space, View text, std::int64_t count, View f,

@@ -75,7 +75,7 @@ View ImageEncoder::run(Compute& compute, const Workspace& space, const float* im
   }
   if (class_token_) std::copy(first_, first_ + width_, x_.data);
   compute.gated_add(1.0f, x_.data, 1.0f, position_, x_.data, num_tokens_ * width_);
-  for (const SelfLayer& layer : layers_) layer.run(compute, space, x_, num_tokens_);
+  SelfLayer::run(compute, space, layers_, x_, num_tokens_);
   compute.norm(norm_, x_, x_, num_tokens_);
   return x_;
 }

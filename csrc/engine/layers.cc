@@ -37,11 +37,12 @@ void SelfLayer::load(Loader& loader, const std::string& prefix, std::int64_t wid
   down = loader.linear(prefix + ".mlp", {"down"}, mlp_dim, width, true);
 }
 
-void SelfLayer::run(Compute& compute, const Workspace& space, View x,
-                    std::int64_t rows) const noexcept {
+Link SelfLayer::to_qkv(const Workspace& space, View x) const noexcept {
+  return {&qkv, &norm1, x, space.qkv, Activation::kNone, {nullptr, 0}};
+}
+
+void SelfLayer::attend(Compute& compute, const Workspace& space, std::int64_t rows) const noexcept {
   const std::int64_t inner = num_heads * head_dim;
-  compute.norm(norm1, x, space.y, rows);
-  compute.linear(qkv, space.y, space.qkv, rows);
   HeadsArgs heads{};
   heads.q = space.qkv;
   heads.k = space.qkv.columns(inner);
@@ -52,10 +53,25 @@ void SelfLayer::run(Compute& compute, const Workspace& space, View x,
   heads.num_queries = heads.num_keys = rows;
   heads.scale = 1.0f / std::sqrt(static_cast<float>(head_dim));
   compute.attend(heads);
-  compute.linear(output, space.o, x, rows, Activation::kNone, x);
-  compute.norm(norm2, x, space.y, rows);
-  compute.linear(up, space.y, space.h, rows, activation);
-  compute.linear(down, space.h, x, rows, Activation::kNone, x);
+}
+
+void SelfLayer::run(Compute& compute, const Workspace& space, const std::vector<SelfLayer>& layers,
+                    View x, std::int64_t rows) noexcept {
+  if (layers.empty()) return;
+  compute.chain({layers[0].to_qkv(space, x)}, space.y, rows);
+  for (std::size_t i = 0; i < layers.size(); ++i) {
+    const SelfLayer& layer = layers[i];
+    layer.attend(compute, space, rows);
+    // Only attention mixes rows: all from it to the next one is a chain.
+    const Link output{&layer.output, nullptr, space.o, x, Activation::kNone, x};
+    const Link up{&layer.up, &layer.norm2, x, space.h, layer.activation, {nullptr, 0}};
+    const Link down{&layer.down, nullptr, space.h, x, Activation::kNone, x};
+    if (i + 1 < layers.size()) {
+      compute.chain({output, up, down, layers[i + 1].to_qkv(space, x)}, space.y, rows);
+    } else {
+      compute.chain({output, up, down}, space.y, rows);
+    }
+  }
 }
 
 void GatedMlp::load(Loader& loader, const std::string& prefix, std::int64_t width,

@@ -4,6 +4,8 @@
 // Buffers: `x` is updated in place, the rest is scratch of the caller's `Workspace`.
 #pragma once
 
+#include <vector>
+
 #include "engine/compute.h"
 
 namespace tokenfuse {
@@ -27,8 +29,13 @@ struct SelfLayer {
 
   void load(Loader& loader, const std::string& prefix, std::int64_t width, std::int64_t heads,
             std::int64_t mlp_dim, Activation act, float eps);
-  // x += Phi(LN x, LN x); x += MLP(LN x)
-  void run(Compute& compute, const Workspace& space, View x, std::int64_t rows) const noexcept;
+  // x += Phi(LN x, LN x); x += MLP(LN x), layer after layer.
+  static void run(Compute& compute, const Workspace& space, const std::vector<SelfLayer>& layers,
+                  View x, std::int64_t rows) noexcept;
+
+ private:
+  Link to_qkv(const Workspace& space, View x) const noexcept;
+  void attend(Compute& compute, const Workspace& space, std::int64_t rows) const noexcept;
 };
 
 // (gelu_tanh(x Wgate) * (x Wup)) Wdown, gate and up as one product.

@@ -125,8 +125,8 @@ void Resampler::layout(Arena& arena) noexcept {
   weights_ = arena.floats(static_cast<std::size_t>(num_latents_ * num_heads_ * num_tokens_));
 }
 
-std::size_t Resampler::attention_scratch() const noexcept {
-  return attention_scratch_floats(num_tokens_, width_ / num_heads_);
+std::size_t Resampler::attention_scratch(const Compute& compute) const noexcept {
+  return compute.attention_floats(num_tokens_, width_ / num_heads_);
 }
 
 std::size_t Resampler::merge_scratch() const noexcept {

@@ -22,7 +22,7 @@ class Resampler {
             const std::string& prefix, std::int64_t token_width, std::int64_t num_tokens,
             bool may_fold);
   void layout(Arena& arena) noexcept;
-  std::size_t attention_scratch() const noexcept;
+  std::size_t attention_scratch(const Compute& compute) const noexcept;
   std::size_t merge_scratch() const noexcept;
 
   // x: `count` tokens; f: num_latents rows. map: (num_latents, count), the attention

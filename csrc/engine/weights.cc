@@ -40,14 +40,15 @@ const TensorView& Loader::find(const std::string& name,
   return tensor;
 }
 
-std::vector<float> Loader::read(const std::string& name,
-                                std::initializer_list<std::int64_t> shape) const {
-  const TensorView& tensor = find(name, shape);
+namespace {
+
+std::size_t count_of(std::initializer_list<std::int64_t> shape) noexcept {
   std::size_t count = 1;
   for (const std::int64_t size : shape) count *= static_cast<std::size_t>(size);
-  std::vector<float> values(count);
-  // A plan wants the size alone.
-  if (planning()) return values;
+  return count;
+}
+
+void copy_floats(const TensorView& tensor, std::size_t count, float* values) noexcept {
   if (tensor.half) {
     const auto* from = static_cast<const unsigned char*>(tensor.data);
     for (std::size_t i = 0; i < count; ++i) {
@@ -65,8 +66,18 @@ std::vector<float> Loader::read(const std::string& name,
       std::memcpy(&values[i], &wide, sizeof(wide));
     }
   } else {
-    std::memcpy(values.data(), tensor.data, count * sizeof(float));
+    std::memcpy(values, tensor.data, count * sizeof(float));
   }
+}
+
+}  // namespace
+
+std::vector<float> Loader::read(const std::string& name,
+                                std::initializer_list<std::int64_t> shape) const {
+  const TensorView& tensor = find(name, shape);
+  std::vector<float> values(count_of(shape));
+  // A plan wants the size alone.
+  if (!planning()) copy_floats(tensor, values.size(), values.data());
   return values;
 }
 
@@ -77,7 +88,11 @@ const float* Loader::keep(const std::vector<float>& values) {
 }
 
 const float* Loader::keep(const std::string& name, std::initializer_list<std::int64_t> shape) {
-  return keep(read(name, shape));
+  const TensorView& tensor = find(name, shape);
+  const std::size_t count = count_of(shape);
+  float* to = space(count);
+  if (to != nullptr) copy_floats(tensor, count, to);
+  return to;
 }
 
 Norm Loader::layer_norm(const std::string& prefix, std::int64_t width, float eps) {
@@ -90,26 +105,24 @@ Norm Loader::rms_norm(const std::string& prefix, std::int64_t width, float eps) 
 
 PackedLinear Loader::linear(const std::string& prefix, std::initializer_list<const char*> parts,
                             std::int64_t num_in, std::int64_t num_out, bool bias, float scale) {
-  std::vector<float> weight, biases;
   const auto joined = num_out * static_cast<std::int64_t>(parts.size());
+  const std::size_t outputs = count_of({num_out}), size = count_of({num_out, num_in});
+  std::vector<float> biases(bias ? outputs * parts.size() : 0);
+  // These are the largest tensors: a plan needs their size alone.
+  std::vector<float> weight(planning() ? 0 : size * parts.size());
+  std::size_t at = 0;
   for (const char* part : parts) {
     const std::string name = *part == '\0' ? prefix : prefix + "." + part;
-    if (planning()) {
-      // The largest tensors: their size is all that is needed.
-      find(name + ".weight", {num_out, num_in});
-      if (bias) find(name + ".bias", {num_out});
-      continue;
+    const TensorView& one = find(name + ".weight", {num_out, num_in});
+    const TensorView* own = bias ? &find(name + ".bias", {num_out}) : nullptr;
+    if (!planning()) {
+      copy_floats(one, size, weight.data() + at * size);
+      if (bias) copy_floats(*own, outputs, biases.data() + at * outputs);
     }
-    const std::vector<float> one = read(name + ".weight", {num_out, num_in});
-    weight.insert(weight.end(), one.begin(), one.end());
-    if (bias) {
-      const std::vector<float> own = read(name + ".bias", {num_out});
-      biases.insert(biases.end(), own.begin(), own.end());
-    }
+    ++at;
   }
   for (float& value : weight) value *= scale;
   for (float& value : biases) value *= scale;
-  if (planning() && bias) biases.resize(static_cast<std::size_t>(joined));
   return pack(weight, biases, num_in, joined);
 }
 
@@ -120,6 +133,12 @@ PackedLinear Loader::pack(const std::vector<float>& weight, const std::vector<fl
   result.num_out = num_out;
   if (packing_.int8 != nullptr) {
     pack_int8(weight, result);
+  } else if (packing_.bf16 != nullptr) {
+    const LinearBf16Kernel& to = *packing_.bf16;
+    const std::size_t bytes = linear_bf16_packed_count(to, num_out, num_in) * 2;
+    auto* packed = static_cast<std::uint16_t*>(arena_.bytes(bytes));
+    if (packed != nullptr) linear_bf16_pack(to, weight.data(), num_in, num_out, num_in, packed);
+    result.packed_bf16 = packed;
   } else {
     float* packed = space(linear_packed_floats(kernel(), num_out, num_in));
     if (packed != nullptr) linear_pack(kernel(), weight.data(), num_in, num_out, num_in, packed);

@@ -12,6 +12,7 @@
 
 #include "core/arena.h"
 #include "kernels/linear/linear.h"
+#include "kernels/linear_bf16/linear_bf16.h"
 #include "kernels/linear_int8/linear_int8.h"
 
 namespace tokenfuse {
@@ -28,10 +29,11 @@ using TensorMap = std::unordered_map<std::string, TensorView>;
 
 float half_to_float(std::uint16_t bits) noexcept;
 
-// y = x W^T + b, packed for a kernel; bias may be null. Either `packed`, or `packed_int8` with
-// the scale of each output, padded to whole panels.
+// y = x W^T + b, packed for a kernel; bias may be null. One of `packed`, `packed_bf16`, and
+// `packed_int8` with the scale of each output, padded to whole panels.
 struct PackedLinear {
   const float* packed = nullptr;
+  const std::uint16_t* packed_bf16 = nullptr;
   const std::uint8_t* packed_int8 = nullptr;
   const float* scale = nullptr;
   const float* bias = nullptr;
@@ -45,11 +47,12 @@ struct Norm {
   float eps = 0.0f;
 };
 
-// What linears are packed for: `int8`, where it is not null, and float32 otherwise.
+// What linears are packed for: `int8` or `bf16`, where it is not null, and float32 otherwise.
 struct Packing {
   const LinearKernel* kernel;
   const LinearInt8Kernel* int8 = nullptr;
   QuantizeFn quantize = nullptr;
+  const LinearBf16Kernel* bf16 = nullptr;
 };
 
 class Loader {

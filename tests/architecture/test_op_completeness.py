@@ -36,9 +36,13 @@ def test_every_op_is_in_every_place(op):
     assert f'module.def("{op}", ' in bound
     # A convolution is made of linear's variants.
     if op != "conv2d":
-        isas = ("avx2", "avx512", "avx512_vnni") if "int8" in op else ("avx2", "avx512")
-        for isa in isas:
-            assert (ROOT / f"csrc/kernels/{op}/x86_{isa}.cc").is_file()
+        own = {
+            "attention_int16": ("x86_avx512_vnni",),
+            "linear_bf16": ("x86_avx512_bf16",),
+            "linear_int8": ("x86_avx512_vnni", "arm_neon_dotprod", "arm_neon_i8mm"),
+        }
+        for variant in ("x86_avx2", "x86_avx512", "arm_neon", *own.get(op, ())):
+            assert (ROOT / f"csrc/kernels/{op}/{variant}.cc").is_file()
 
 
 @pytest.mark.parametrize("op", OPS)

@@ -1,5 +1,6 @@
-// exp and erf of the portable variant within the bounds that simd/math.h states. The other
+// exp and GELU of the portable variant within the bounds that simd/math.h states. The other
 // variants' are seen through `gelu` and the attentions: their headers need flags of their own.
+#include <algorithm>
 #include <cstring>
 
 #include "core/simd/math.h"
@@ -42,14 +43,21 @@ void check_exp_everywhere() {
   CHECK(std::isnan(exp_of<scalar::V>(kNan)));
 }
 
-void check_erf_everywhere() {
-  set_case("erf");
-  const auto check_erf = [](float x) {
-    CHECK(std::fabs(erf_of<scalar::V>(x) - std::erf(static_cast<double>(x))) < 7e-7);
+void check_gelu_everywhere() {
+  set_case("gelu");
+  const double root = std::sqrt(2.0 / std::acos(-1.0));
+  const auto check_gelu = [root](float value) {
+    const double x = value, bound = 2e-7 * std::max(1.0, std::fabs(x));
+    CHECK(std::fabs(gelu_of<scalar::V>(value) - 0.5 * x * std::erfc(-x / std::sqrt(2.0))) < bound);
+    const double tanh_form = x / (1.0 + std::exp(-2.0 * root * (x + 0.044715 * x * x * x)));
+    CHECK(std::fabs(gelu_tanh_of<scalar::V>(value) - tanh_form) < bound);
   };
-  for_floats(check_erf);
-  for (int i = -5 * 512; i <= 5 * 512; ++i) check_erf(static_cast<float>(i) / 512.0f);
-  CHECK(std::isnan(erf_of<scalar::V>(kNan)));
+  for_floats(check_gelu);
+  for (int i = -8 * 4096; i <= 8 * 4096; ++i) check_gelu(static_cast<float>(i) / 4096.0f);
+  for (const auto gelu : {gelu_of<scalar::V>, gelu_tanh_of<scalar::V>}) {
+    CHECK(gelu(0.0f) == 0.0f && gelu(kInf) == kInf && std::fabs(gelu(-kInf)) < 2e-8f);
+    CHECK(std::isnan(gelu(kNan)));
+  }
 }
 
 }  // namespace
@@ -57,6 +65,6 @@ void check_erf_everywhere() {
 
 int main() {
   tokenfuse::test::check_exp_everywhere();
-  tokenfuse::test::check_erf_everywhere();
+  tokenfuse::test::check_gelu_everywhere();
   return tokenfuse::test::finish("simd_math");
 }

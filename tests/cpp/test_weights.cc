@@ -111,6 +111,17 @@ void check_passes(Isa isa) {
   linear_int8_pack(*packing.int8, quantized.data(), 10, 7, want.data());
   CHECK(std::equal(want.begin(), want.end(), bytes.packed_int8));
   CHECK(std::equal(scale.begin(), scale.end(), bytes.scale));
+  Arena plan_bf16;
+  const Packing halves{&kernel, nullptr, nullptr, &linear_bf16_kernel(isa)};
+  CHECK(Loader(tensors, halves, plan_bf16).linear("a", {"q", "k"}, 7, 5, true, 0.5f).packed_bf16 ==
+        nullptr);
+  Arena arena_bf16(plan_bf16.peak_bytes());
+  const PackedLinear half =
+      Loader(tensors, halves, arena_bf16).linear("a", {"q", "k"}, 7, 5, true, 0.5f);
+  CHECK(arena_bf16.peak_bytes() == plan_bf16.peak_bytes());
+  std::vector<std::uint16_t> want_bf16(linear_bf16_packed_count(*halves.bf16, 10, 7));
+  linear_bf16_pack(*halves.bf16, w.data(), w.stride(), 10, 7, want_bf16.data());
+  CHECK(std::equal(want_bf16.begin(), want_bf16.end(), half.packed_bf16));
   for (std::int64_t i = 0; i < 10; ++i) {
     same &= both.bias[i] == 0.5f * (i < 5 ? bias_q : bias_k).at(0, i % 5);
   }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import threading
 
@@ -20,6 +21,9 @@ _LOGITS_BOUND = 2e-5
 # Weights and activations are off by a uniform half step of 1/127 of their largest, some 1% of
 # their root mean square; over some 20 layers in a row that adds up to a few percent of all.
 _INT8_BOUND = 0.1
+# Weights, and for the dot instruction activations, are off by a uniform half step of at most
+# 2^-8 of themselves, some 0.2%: over some 20 layers in a row around a percent of all.
+_BF16_BOUND = 0.03
 _NANO = named_config("nano")
 
 
@@ -305,6 +309,66 @@ def test_int8_logits_are_near_those_of_fp32(name: str) -> None:
         assert np.linalg.norm(got - first) / np.linalg.norm(want) < _INT8_BOUND / 3
 
 
+@pytest.mark.parametrize("isa", _native.available_isas())
+@pytest.mark.parametrize("name", CONFIGS)
+def test_bf16_is_as_near_to_float64_as_torch_in_bf16(name: str, isa: str) -> None:
+    config = CONFIGS[name]
+    model = make_reference(config)
+    image, text, answer = make_inputs(config)
+    budget = config.fusion.num_latents
+    want = reference_logits(model, image, text, answer, budget)
+    engine = make_engine(model, precision="bf16", isa=isa, num_threads=2)
+    assert (engine.precision, engine.isa) == ("bf16", isa)
+    got = engine.logits(engine.encode_image(image, budget), text, answer)
+    error = np.linalg.norm(got - want) / np.linalg.norm(want)
+    fed = np.concatenate([[0], answer[:-1]]).astype(np.int64)
+    # Autocast: linears in bfloat16, norms and softmax in float32, as here.
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        theirs = copy.deepcopy(model).float()(
+            torch.from_numpy(image[None]),
+            torch.from_numpy(text[None].astype(np.int64)),
+            torch.from_numpy(fed[None]),
+            token_budget=budget,
+        )[0]
+    torch_error = np.linalg.norm(theirs.double().numpy() - want) / np.linalg.norm(want)
+    assert 1e-4 < error < _BF16_BOUND
+    assert error < 2 * torch_error
+
+
+@pytest.mark.parametrize("isa", ["", *_native.available_isas()])
+def test_the_number_of_threads_does_not_change_a_bit_of_bf16(isa: str) -> None:
+    config = CONFIGS["nano"]
+    model = make_reference(config)
+    image, text, answer = make_inputs(config)
+    results = []
+    for num_threads in (1, 2, 5):
+        engine = make_engine(model, precision="bf16", num_threads=num_threads, isa=isa)
+        results.append(engine.logits(engine.encode_image(image, 16), text, answer))
+    for other in results[1:]:
+        np.testing.assert_array_equal(other, results[0])
+
+
+def test_bf16_weights_take_little_more_than_half() -> None:
+    model = make_reference(CONFIGS["nano"])
+    full, half = (make_engine(model, precision=p).memory_report() for p in ("fp32", "bf16"))
+    assert half["weights_bytes"] < 0.56 * full["weights_bytes"]
+
+
+def test_a_forced_dot_product_is_what_runs(monkeypatch) -> None:
+    """It rounds activations, so its logits differ; nothing else chooses it on Intel."""
+    config = CONFIGS["nano"]
+    model = make_reference(config)
+    image, _, _ = make_inputs(config)
+    if "avx512_bf16" not in _native.available_isas():
+        pytest.skip("this CPU has no AVX512_BF16")
+    plain = make_engine(model, precision="bf16", isa="avx512_vnni").encode_image(image, 16)
+    monkeypatch.setenv("TOKENFUSE_FORCE_ISA", "avx512_bf16")
+    forced = make_engine(model, precision="bf16")
+    assert forced.isa == "avx512_bf16"
+    difference = np.abs(forced.encode_image(image, 16) - plain).max()
+    assert 1e-4 < difference / np.abs(plain).max() < _BF16_BOUND
+
+
 def test_the_number_of_threads_does_not_change_a_bit_of_int8() -> None:
     config = CONFIGS["nano"]
     model = make_reference(config)
@@ -324,7 +388,7 @@ def test_int8_weights_take_less_than_a_third() -> None:
 
 
 def test_an_unknown_precision_is_refused() -> None:
-    with pytest.raises(ValueError, match="choose one of fp32, int8"):
+    with pytest.raises(ValueError, match="choose one of fp32, bf16, int8"):
         make_engine(make_reference(CONFIGS["nano"]), precision="int4")
 
 

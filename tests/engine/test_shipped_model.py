@@ -62,10 +62,14 @@ def test_engine_and_reference_answer_alike_and_right(asked, token_budget):
         assert min(map(np.mean, by_family.values())) >= 0.85
 
 
-def test_int8_answers_as_fp32_does() -> None:
+@pytest.mark.parametrize("precision", ["bf16", "int8"])
+def test_a_lower_precision_answers_as_fp32_does(precision: str) -> None:
     same, right, total, index = 0, 0, 0, 0
-    with tf.load("scenes-nano") as full, tf.load("scenes-nano", precision="int8") as small:
-        assert (small.precision, small.info.precision) == ("int8", "int8")
+    with (
+        tf.load("scenes-nano") as full,
+        tf.load("scenes-nano", precision=precision) as small,
+    ):
+        assert (small.precision, small.info.precision) == (precision, precision)
         while total < NUM_QUESTIONS:
             one = scene_examples("test", index, seed=SEED + 1, num_questions=16)
             tokens = [model.encode_image(one.image_HWC) for model in (full, small)]

@@ -30,11 +30,13 @@ from tokenfuse_export.to_onnx import (  # noqa: E402
     ExportError,
     GraphReport,
     OnnxExport,
-    _refuse_errors,
-    _run_with_onnxruntime,
-    _run_with_reference,
     export_onnx,
     load_reference,
+)
+from tokenfuse_export.verify_onnx import (  # noqa: E402
+    refuse_errors,
+    run_with_onnxruntime,
+    run_with_reference,
 )
 
 # float32 sums in another order, for a model of a few layers.
@@ -49,9 +51,9 @@ def exported(_bundle_once: pathlib.Path, tmp_path_factory: Any) -> tuple[JointMo
 
 def _open(path: pathlib.Path) -> Any:
     try:
-        return _run_with_onnxruntime(path)
+        return run_with_onnxruntime(path)
     except ImportError:
-        return _run_with_reference(path)
+        return run_with_reference(path)
 
 
 def _config(bundle_parts: dict, **parts: dict) -> ModelConfig:
@@ -199,4 +201,4 @@ def test_a_wrong_graph_is_refused(error):
         name="decoder", size_bytes=1, num_nodes=1, max_abs_error=error, max_rel_error=error
     )
     with pytest.raises(ExportError, match="decoder"):
-        _refuse_errors([report], 1e-3)
+        refuse_errors([report], 1e-3)

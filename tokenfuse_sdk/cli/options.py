@@ -24,7 +24,9 @@ def model_options(command: _Command) -> _Command:
             help="A shipped model's name, or the path of a bundle.",
         ),
         click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda."),
-        click.option("--precision", default=None, help="Default: the device's own."),
+        click.option(
+            "--precision", default=None, help="fp32, bf16 or int8; default: the device's own."
+        ),
         click.option("--token-budget", type=int, default=None, help="Default: the largest."),
         click.option(
             "--num-threads",

@@ -15,9 +15,9 @@ from tokenfuse_sdk.runtime.protocol import Capabilities, FloatArray, IdArray
 
 __all__ = ["PRECISIONS", "NativeCpuRuntime", "unavailable_reason"]
 
-# The first is the default. "int8": weights per output channel, activations per row; attention,
-# norms and the merging stay in fp32.
-PRECISIONS = ("fp32", "int8")
+# The first is the default. Of the linears alone; attention, norms and the merging stay in fp32.
+# "bf16": weights, sums in fp32. "int8": weights per output channel, activations per row.
+PRECISIONS = ("fp32", "bf16", "int8")
 
 
 def unavailable_reason() -> str | None:

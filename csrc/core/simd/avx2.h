@@ -21,6 +21,12 @@ struct V {
   static T mul(T a, T b) noexcept { return _mm256_mul_ps(a, b); }
   static T div(T a, T b) noexcept { return _mm256_div_ps(a, b); }
   static T fma(T a, T b, T c) noexcept { return _mm256_fmadd_ps(a, b, c); }
+  // sum + a b into the register of the sum. As an instruction of our own: where all registers are
+  // taken, GCC 12 moves sums to the stack and back.
+  static T accumulate(T sum, T a, T b) noexcept {
+    asm("vfmadd231ps %2, %1, %0" : "+x"(sum) : "x"(a), "x"(b));
+    return sum;
+  }
   // NaN in the second operand comes through.
   static T max(T a, T b) noexcept { return _mm256_max_ps(a, b); }
   static T min(T a, T b) noexcept { return _mm256_min_ps(a, b); }
@@ -56,6 +62,17 @@ struct V {
     const __m128i half =
         _mm_packs_epi32(_mm256_castsi256_si128(wide), _mm256_extracti128_si256(wide, 1));
     _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packs_epi16(half, half));
+  }
+  // The first ones and the second ones of 8 pairs of bfloat16: they are the upper halves of
+  // floats.
+  static T first_bf16(const std::uint16_t* p) noexcept {
+    return _mm256_castsi256_ps(
+        _mm256_slli_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)), 16));
+  }
+  static T second_bf16(const std::uint16_t* p) noexcept {
+    return _mm256_castsi256_ps(
+        _mm256_and_si256(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)),
+                         _mm256_set1_epi32(static_cast<int>(0xFFFF0000u))));
   }
   static float sum(T a) noexcept {
     __m128 half = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));

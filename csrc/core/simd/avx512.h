@@ -21,6 +21,12 @@ struct V {
   static T mul(T a, T b) noexcept { return _mm512_mul_ps(a, b); }
   static T div(T a, T b) noexcept { return _mm512_div_ps(a, b); }
   static T fma(T a, T b, T c) noexcept { return _mm512_fmadd_ps(a, b, c); }
+  // sum + a b into the register of the sum. As an instruction of our own: where all registers are
+  // taken, GCC 12 moves sums to the stack and back.
+  static T accumulate(T sum, T a, T b) noexcept {
+    asm("vfmadd231ps %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b));
+    return sum;
+  }
   // NaN in the second operand comes through.
   static T max(T a, T b) noexcept { return _mm512_max_ps(a, b); }
   static T min(T a, T b) noexcept { return _mm512_min_ps(a, b); }
@@ -44,6 +50,15 @@ struct V {
   // Integral values in -128..127 as bytes; NaN becomes some byte.
   static void store_s8(std::int8_t* p, T a) noexcept {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(a)));
+  }
+  // The first ones and the second ones of 16 pairs of bfloat16: they are the upper halves of
+  // floats.
+  static T first_bf16(const std::uint16_t* p) noexcept {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_loadu_si512(p), 16));
+  }
+  static T second_bf16(const std::uint16_t* p) noexcept {
+    return _mm512_castsi512_ps(
+        _mm512_and_si512(_mm512_loadu_si512(p), _mm512_set1_epi32(static_cast<int>(0xFFFF0000u))));
   }
   static float sum(T a) noexcept { return _mm512_reduce_add_ps(a); }
   static float max_lane(T a) noexcept { return _mm512_reduce_max_ps(a); }

@@ -22,9 +22,11 @@ struct V {
   static T mul(T a, T b) noexcept { return vmulq_f32(a, b); }
   static T div(T a, T b) noexcept { return vdivq_f32(a, b); }
   static T fma(T a, T b, T c) noexcept { return vfmaq_f32(c, a, b); }
-  // NaN comes through, from either operand.
-  static T max(T a, T b) noexcept { return vmaxq_f32(a, b); }
-  static T min(T a, T b) noexcept { return vminq_f32(a, b); }
+  // The same; a name of its own for sums that must stay in their registers.
+  static T accumulate(T sum, T a, T b) noexcept { return vfmaq_f32(sum, a, b); }
+  // The number where the first operand is NaN; a NaN in the second one comes through.
+  static T max(T a, T b) noexcept { return vbslq_f32(vcgtq_f32(a, b), a, b); }
+  static T min(T a, T b) noexcept { return vbslq_f32(vcltq_f32(a, b), a, b); }
   static T abs(T a) noexcept { return vabsq_f32(a); }
   static T copy_sign(T a, T sign) noexcept {
     return vbslq_f32(vdupq_n_u32(0x80000000u), sign, a);
@@ -56,8 +58,21 @@ struct V {
     const std::uint32_t four = vget_lane_u32(vreinterpret_u32_s8(bytes), 0);
     std::memcpy(p, &four, sizeof(four));
   }
+  // The first ones and the second ones of 4 pairs of bfloat16: they are the upper halves of
+  // floats.
+  static T first_bf16(const std::uint16_t* p) noexcept {
+    return vreinterpretq_f32_u32(vshlq_n_u32(pairs_of(p), 16));
+  }
+  static T second_bf16(const std::uint16_t* p) noexcept {
+    return vreinterpretq_f32_u32(vandq_u32(pairs_of(p), vdupq_n_u32(0xFFFF0000u)));
+  }
   static float sum(T a) noexcept { return vaddvq_f32(a); }
   static float max_lane(T a) noexcept { return vmaxvq_f32(a); }
+
+ private:
+  static uint32x4_t pairs_of(const std::uint16_t* p) noexcept {
+    return vreinterpretq_u32_u16(vld1q_u16(p));
+  }
 };
 
 }  // namespace tokenfuse::neon

@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 
 namespace tokenfuse::scalar {
 
@@ -20,6 +21,7 @@ struct V {
   static T mul(T a, T b) noexcept { return a * b; }
   static T div(T a, T b) noexcept { return a / b; }
   static T fma(T a, T b, T c) noexcept { return a * b + c; }
+  static T accumulate(T sum, T a, T b) noexcept { return a * b + sum; }
   // NaN in the second operand comes through, as in the vector variants.
   static T max(T a, T b) noexcept { return a > b ? a : b; }
   static T min(T a, T b) noexcept { return a < b ? a : b; }
@@ -39,8 +41,19 @@ struct V {
   static void store_s8(std::int8_t* p, T a) noexcept {
     *p = a == a ? static_cast<std::int8_t>(a) : std::int8_t{0};
   }
+  // The first and the second of a pair of bfloat16.
+  static T first_bf16(const std::uint16_t* p) noexcept { return widened(p[0]); }
+  static T second_bf16(const std::uint16_t* p) noexcept { return widened(p[1]); }
   static float sum(T a) noexcept { return a; }
   static float max_lane(T a) noexcept { return a; }
+
+ private:
+  static float widened(std::uint16_t half) noexcept {
+    const std::uint32_t bits = static_cast<std::uint32_t>(half) << 16;
+    float value;
+    std::memcpy(&value, &bits, sizeof(value));
+    return value;
+  }
 };
 
 }  // namespace tokenfuse::scalar

@@ -23,6 +23,7 @@ const AttentionFn* const kVariants[] = {
     &kAttentionAvx2,
     &kAttentionAvx512,
     &kAttentionAvx512,
+    &kAttentionAvx512,
 #elif defined(TOKENFUSE_ARM64)
     &kAttentionNeon,
     &kAttentionNeon,

@@ -23,6 +23,7 @@ const GatedAddFn* const kVariants[] = {
     &kGatedAddAvx2,
     &kGatedAddAvx512,
     &kGatedAddAvx512,
+    &kGatedAddAvx512,
 #elif defined(TOKENFUSE_ARM64)
     &kGatedAddNeon,
     &kGatedAddNeon,

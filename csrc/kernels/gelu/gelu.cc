@@ -23,6 +23,7 @@ const GeluFn* const kVariants[] = {
     &kGeluAvx2,
     &kGeluAvx512,
     &kGeluAvx512,
+    &kGeluAvx512,
 #elif defined(TOKENFUSE_ARM64)
     &kGeluNeon,
     &kGeluNeon,

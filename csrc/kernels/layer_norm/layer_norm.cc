@@ -23,6 +23,7 @@ const LayerNormFn* const kVariants[] = {
     &kLayerNormAvx2,
     &kLayerNormAvx512,
     &kLayerNormAvx512,
+    &kLayerNormAvx512,
 #elif defined(TOKENFUSE_ARM64)
     &kLayerNormNeon,
     &kLayerNormNeon,

@@ -1,10 +1,8 @@
 #include "kernels/linear/linear.h"
 
-#include <algorithm>
-
 #include "core/simd/scalar.h"
-#include "core/thread_pool.h"
 #include "core/variants.h"
+#include "kernels/linear/linear_split.h"
 #include "kernels/linear/linear_tile.h"
 
 namespace tokenfuse {
@@ -19,12 +17,13 @@ extern const LinearKernel kLinearNeon;
 namespace {
 
 // 4 x 8 sums: what a compiler keeps in registers on any machine.
-constexpr LinearKernel kLinearScalar{8, 4, linear_run<scalar::V, 4, 8>};
+constexpr LinearKernel kLinearScalar{8, 4, linear_run<FloatProduct<scalar::V, 4, 8>, LinearArgs>};
 
 const LinearKernel* const kVariants[] = {
     &kLinearScalar,
 #if defined(TOKENFUSE_X86)
     &kLinearAvx2,
+    &kLinearAvx512,
     &kLinearAvx512,
     &kLinearAvx512,
 #elif defined(TOKENFUSE_ARM64)
@@ -54,30 +53,10 @@ void linear_pack(const LinearKernel& kernel, const float* w, std::int64_t ldw, s
 
 void linear(const LinearKernel& kernel, const LinearArgs& args, ThreadPool& pool) noexcept {
   if (args.m <= 0 || args.n <= 0) return;
-  const std::int64_t num_panels = linear_num_panels(kernel, args.n);
-  const std::int64_t num_threads = pool.num_threads();
-  // Waking a thread costs about 5 us: below that much work (at some 50 GFLOP/s
-  // per core) one thread is faster.
-  constexpr std::int64_t kMinMacs = 64 * 1024;
-  if (num_threads == 1 || args.m * args.n * args.k < kMinMacs) {
-    kernel.run(args, 0, args.m, 0, num_panels);
-    return;
-  }
-  // Columns first: threads then share no weights. A few tasks per thread even out
-  // a busy core; rows are split as well where there are few panels.
-  const std::int64_t wanted = num_threads * 4;
-  const std::int64_t column_tasks = std::min(num_panels, wanted);
-  const std::int64_t row_tiles = (args.m + kernel.tile_rows - 1) / kernel.tile_rows;
-  const std::int64_t row_tasks =
-      std::max<std::int64_t>(1, std::min(row_tiles, wanted / column_tasks));
-  pool.parallel_for(column_tasks * row_tasks, [&](std::int64_t task, int) {
-    const std::int64_t column = task % column_tasks, row = task / column_tasks;
-    const std::int64_t row_begin = row_tiles * row / row_tasks * kernel.tile_rows;
-    const std::int64_t row_end =
-        std::min(args.m, row_tiles * (row + 1) / row_tasks * kernel.tile_rows);
-    kernel.run(args, row_begin, row_end, num_panels * column / column_tasks,
-               num_panels * (column + 1) / column_tasks);
-  });
+  linear_split(kernel.tile_rows, 1, linear_num_panels(kernel, args.n), args, pool,
+               [&](std::int64_t row_begin, std::int64_t row_end, std::int64_t panel_begin,
+                   std::int64_t panel_end,
+                   int) { kernel.run(args, row_begin, row_end, panel_begin, panel_end); });
 }
 
 }  // namespace tokenfuse

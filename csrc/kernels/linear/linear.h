@@ -20,10 +20,12 @@ namespace tokenfuse {
 
 enum class Activation { kNone, kGelu, kGeluTanh };
 
-struct LinearArgs {
-  const float* x;
+// What a dense layer is told, for its elements of x and of W.
+template <typename Value, typename Weight>
+struct DenseArgs {
+  const Value* x;
   std::int64_t ldx;
-  const float* packed;
+  const Weight* packed;
   const float* bias;
   const float* residual;
   std::int64_t ldr;
@@ -32,6 +34,8 @@ struct LinearArgs {
   std::int64_t m, n, k;
   Activation activation;
 };
+
+using LinearArgs = DenseArgs<float, float>;
 
 struct LinearKernel {
   int panel_width;  // outputs of a panel

@@ -1,9 +1,13 @@
-// The micro-kernel of `linear`, for any vector type V.
+// The micro-kernel of the dense layers with float sums, for any product P.
 //
-// A tile is R rows by 2 vectors of outputs: 2R accumulators, 2 vectors of W and
-// one broadcast of x stay in registers. R is chosen per instruction set so that
-// these fill the register file: 6 of 16 registers' pairs for AVX2, 12 of 32 for
-// AVX-512.
+// A product has: V, the vectors of the sums; kRows and kVectors, the largest tile; Weight and
+// Value, the elements of W and x; kGroup, neighbours in K that lie together in a panel; kParts,
+// multiply-adds that they take; weights<Part>, value and fma; kKeeps, see `linear_bf16`. That of
+// `linear` ends this file.
+//
+// A tile is R rows by C vectors of outputs: its sums, C vectors of W and one broadcast of x stay
+// in registers. Meanwhile it fetches a part of the next panel: a model's weights fit no cache
+// near a core, and with few rows most of the time went into waiting for them.
 #pragma once
 
 #include "core/simd/math.h"
@@ -56,85 +60,184 @@ inline void linear_store(const Args& a, std::int64_t row, std::int64_t column,
   }
 }
 
-template <typename V, int R, int C>
-inline void linear_tile(const LinearArgs& a, std::int64_t row, std::int64_t panel) noexcept {
-  using T = typename V::T;
-  constexpr int kWidth = C * V::kLanes;
-  const float* w = a.packed + panel * kWidth * a.k;
-  const float* x = a.x + row * a.ldx;
-  T acc[R][C];
-  for (int r = 0; r < R; ++r) {
-    for (int c = 0; c < C; ++c) acc[r][c] = V::zero();
-  }
-  for (std::int64_t k = 0; k < a.k; ++k, w += kWidth) {
-    T b[C];
-    for (int c = 0; c < C; ++c) b[c] = V::load(w + c * V::kLanes);
-    for (int r = 0; r < R; ++r) {
-      const T value = V::set1(x[r * a.ldx + k]);
-      for (int c = 0; c < C; ++c) acc[r][c] = V::fma(value, b[c], acc[r][c]);
+// A panel of weights, its first output, what of the next panel a tile fetches, and where widened
+// weights are kept.
+template <typename P>
+struct LinearPanel {
+  const typename P::Weight* weights;
+  std::int64_t column;
+  const char* next;
+  float* keep;
+};
+
+// Weights of one step of kGroup inputs, their cache lines, and the bytes that a tile fetches for
+// one step of its own: a line, so that the next panel is there after as many tiles as lines.
+template <typename P>
+inline constexpr int kLinearStep = P::kVectors * P::V::kLanes * P::kGroup;
+template <typename P>
+inline constexpr int kLinearStepBytes =
+    kLinearStep<P> * static_cast<int>(sizeof(typename P::Weight));
+template <typename P>
+inline constexpr int kLinearStepLines = kLinearStepBytes<P> < 64 ? 1 : kLinearStepBytes<P> / 64;
+template <typename P>
+inline constexpr int kLinearFetchBytes = kLinearStepBytes<P> / kLinearStepLines<P>;
+
+// acc += the products of one step, of its parts before `num_parts`: part i goes to acc[i % S].
+// A product that keeps its widened weights writes them to `keep`.
+template <typename P, int S, int R, int C, int Part = 0>
+inline void linear_step(const typename P::Weight* w, const typename P::Value* x, std::int64_t ldx,
+                        int num_parts, typename P::V::T (&acc)[S][R][C],
+                        [[maybe_unused]] float* keep = nullptr) noexcept {
+  using V = typename P::V;
+  if constexpr (Part < P::kParts) {
+    if (Part == num_parts) return;
+    // Read again: the registers are full, and a compiler that keeps what it read for the part
+    // before moves sums to the stack.
+    if constexpr (Part > 0) asm("" : "+r"(w));
+    typename P::Factor b[C];
+    for (int c = 0; c < C; ++c) {
+      b[c] = P::template weights<Part>(w + c * V::kLanes * P::kGroup);
+      if constexpr (P::kKeeps) V::store(keep + (Part * P::kVectors + c) * V::kLanes, b[c]);
     }
+    for (int r = 0; r < R; ++r) {
+      const typename P::Factor value = P::value(x + r * ldx + Part);
+      for (int c = 0; c < C; ++c) acc[Part % S][r][c] = P::fma(value, b[c], acc[Part % S][r][c]);
+    }
+    linear_step<P, S, R, C, Part + 1>(w, x, ldx, num_parts, acc, keep);
   }
-  linear_store<V, R, C>(a, row, panel * kWidth, acc);
 }
 
-// One row: four partial sums hide the latency of the fused multiply-add.
-template <typename V, int C>
-inline void linear_row(const LinearArgs& a, std::int64_t row, std::int64_t panel) noexcept {
-  using T = typename V::T;
-  constexpr int kWidth = C * V::kLanes;
-  constexpr int kParts = 4;
-  const float* w = a.packed + panel * kWidth * a.k;
-  const float* x = a.x + row * a.ldx;
-  T part[kParts][C];
-  for (int p = 0; p < kParts; ++p) {
-    for (int c = 0; c < C; ++c) part[p][c] = V::zero();
+template <typename P, int R, int C, typename Args>
+inline void linear_tile(const Args& a, std::int64_t row, const LinearPanel<P>& panel) noexcept {
+  using V = typename P::V;
+  const typename P::Weight* w = panel.weights;
+  const typename P::Value* x = a.x + row * a.ldx;
+  const char* next = panel.next;
+  [[maybe_unused]] float* keep = panel.keep;
+  typename V::T acc[1][R][C];
+  for (int r = 0; r < R; ++r) {
+    for (int c = 0; c < C; ++c) acc[0][r][c] = V::zero();
   }
   std::int64_t k = 0;
-  for (; k + kParts <= a.k; k += kParts) {
-    for (int p = 0; p < kParts; ++p, w += kWidth) {
-      const T value = V::set1(x[k + p]);
-      for (int c = 0; c < C; ++c) {
-        part[p][c] = V::fma(value, V::load(w + c * V::kLanes), part[p][c]);
-      }
+  for (; k + P::kGroup <= a.k; k += P::kGroup, w += kLinearStep<P>, next += kLinearFetchBytes<P>) {
+    __builtin_prefetch(next, 0, 2);
+    linear_step<P>(w, x + k, a.ldx, P::kParts, acc, keep);
+    if constexpr (P::kKeeps) keep += kLinearStep<P>;
+  }
+  if (k < a.k) linear_step<P>(w, x + k, a.ldx, 1, acc, keep);
+  linear_store<V, R, C>(a, row, panel.column, acc[0]);
+}
+
+// One row: four partial sums hide the latency of the multiply-add.
+template <typename P, int C, typename Args>
+inline void linear_row(const Args& a, std::int64_t row, const LinearPanel<P>& panel) noexcept {
+  using V = typename P::V;
+  constexpr int kSteps = 4 / P::kParts;
+  const typename P::Weight* w = panel.weights;
+  const typename P::Value* x = a.x + row * a.ldx;
+  typename V::T sum[kSteps][P::kParts][1][C];
+  for (int s = 0; s < kSteps; ++s) {
+    for (int p = 0; p < P::kParts; ++p) {
+      for (int c = 0; c < C; ++c) sum[s][p][0][c] = V::zero();
     }
   }
-  for (; k < a.k; ++k, w += kWidth) {
-    const T value = V::set1(x[k]);
-    for (int c = 0; c < C; ++c) {
-      part[0][c] = V::fma(value, V::load(w + c * V::kLanes), part[0][c]);
+  std::int64_t k = 0;
+  for (; k + kSteps * P::kGroup <= a.k; k += kSteps * P::kGroup) {
+    for (int s = 0; s < kSteps; ++s, w += kLinearStep<P>) {
+      linear_step<P>(w, x + k + s * P::kGroup, a.ldx, P::kParts, sum[s]);
     }
   }
-  T acc[1][C];
+  typename V::T acc[1][1][C];
+  for (int c = 0; c < C; ++c) acc[0][0][c] = sum[0][0][0][c];
+  for (; k < a.k; k += P::kGroup, w += kLinearStep<P>) {
+    linear_step<P>(w, x + k, a.ldx, k + P::kGroup <= a.k ? P::kParts : 1, acc);
+  }
+  const auto partial = [&](int i, int c) { return sum[i / P::kParts][i % P::kParts][0][c]; };
   for (int c = 0; c < C; ++c) {
-    acc[0][c] = V::add(V::add(part[0][c], part[1][c]), V::add(part[2][c], part[3][c]));
+    acc[0][0][c] =
+        V::add(V::add(acc[0][0][c], partial(1, c)), V::add(partial(2, c), partial(3, c)));
   }
-  linear_store<V, 1, C>(a, row, panel * kWidth, acc);
+  linear_store<V, 1, C>(a, row, panel.column, acc[0]);
 }
 
 // The rest of the rows, fewer than R + 1.
-template <typename V, int R, int C>
-inline void linear_rest(const LinearArgs& a, std::int64_t row, std::int64_t rows,
-                        std::int64_t panel) noexcept {
+template <typename P, int R, int C, typename Args>
+inline void linear_rest(const Args& a, std::int64_t row, std::int64_t rows,
+                        const LinearPanel<P>& panel) noexcept {
   if constexpr (R == 1) {
-    if (rows == 1) linear_row<V, C>(a, row, panel);
+    if (rows == 1) linear_row<P, C>(a, row, panel);
   } else {
     if (rows == R) {
-      linear_tile<V, R, C>(a, row, panel);
+      linear_tile<P, R, C>(a, row, panel);
     } else {
-      linear_rest<V, R - 1, C>(a, row, rows, panel);
+      linear_rest<P, R - 1, C>(a, row, rows, panel);
     }
   }
 }
 
-template <typename V, int R, int C>
-void linear_run(const LinearArgs& a, std::int64_t row_begin, std::int64_t row_end,
+// All rows of one panel, of which C vectors of outputs are there.
+template <typename P, int C, typename Args>
+void linear_panel(const Args& a, std::int64_t row_begin, std::int64_t row_end, LinearPanel<P> panel,
+                  const void* next) noexcept {
+  constexpr int R = P::kRows;
+  const std::int64_t lines = (a.k + P::kGroup - 1) / P::kGroup * kLinearFetchBytes<P>;
+  int tile = 0;
+  const auto fetch = [&] {
+    panel.next = static_cast<const char*>(next) + tile++ % kLinearStepLines<P> * lines;
+  };
+  std::int64_t row = row_begin;
+  for (; row + R <= row_end; row += R) {
+    fetch();
+    linear_tile<P, R, C>(a, row, panel);
+  }
+  fetch();
+  linear_rest<P, R, C>(a, row, row_end - row, panel);
+}
+
+// The last panel may be cut off: its vectors of nothing but padding are left out.
+template <typename P, int C, typename Args>
+inline void linear_cut_panel(const Args& a, std::int64_t row_begin, std::int64_t row_end,
+                             const LinearPanel<P>& panel, const void* next) noexcept {
+  if constexpr (C > 1) {
+    if (a.n - panel.column <= (C - 1) * P::V::kLanes) {
+      linear_cut_panel<P, C - 1>(a, row_begin, row_end, panel, next);
+      return;
+    }
+  }
+  linear_panel<P, C>(a, row_begin, row_end, panel, next);
+}
+
+template <typename P, typename Args>
+void linear_run(const Args& a, std::int64_t row_begin, std::int64_t row_end,
                 std::int64_t panel_begin, std::int64_t panel_end) noexcept {
-  // A panel stays in the second-level cache while all rows pass by.
+  constexpr int kWidth = P::kVectors * P::V::kLanes;
+  const std::int64_t size = (a.k + P::kGroup - 1) / P::kGroup * kLinearStep<P>;
+  // A panel stays in a cache near the core while all rows pass by.
   for (std::int64_t panel = panel_begin; panel < panel_end; ++panel) {
-    std::int64_t row = row_begin;
-    for (; row + R <= row_end; row += R) linear_tile<V, R, C>(a, row, panel);
-    linear_rest<V, R, C>(a, row, row_end - row, panel);
+    const typename P::Weight* weights = a.packed + panel * size;
+    linear_cut_panel<P, P::kVectors>(a, row_begin, row_end,
+                                     {weights, panel * kWidth, nullptr, nullptr}, weights + size);
   }
 }
+
+// float32: one input after the other.
+template <typename Vector, int Rows, int Vectors>
+struct FloatProduct {
+  using V = Vector;
+  using Weight = float;
+  using Value = float;
+  using Factor = typename V::T;
+  static constexpr int kRows = Rows, kVectors = Vectors, kGroup = 1, kParts = 1;
+  static constexpr bool kKeeps = false;
+
+  template <int Part>
+  static Factor weights(const float* w) noexcept {
+    return V::load(w);
+  }
+  static Factor value(const float* x) noexcept { return V::set1(*x); }
+  static typename V::T fma(Factor x, Factor w, typename V::T sum) noexcept {
+    return V::fma(x, w, sum);
+  }
+};
 
 }  // namespace tokenfuse

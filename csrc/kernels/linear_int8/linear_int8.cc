@@ -47,6 +47,7 @@ const LinearInt8Kernel* const kVariants[] = {
     &kLinearInt8Avx2,
     &kLinearInt8Avx512,
     &kLinearInt8Avx512Vnni,
+    &kLinearInt8Avx512Vnni,
 #elif defined(TOKENFUSE_ARM64)
     &kLinearInt8Neon,
     &kLinearInt8NeonDotprod,

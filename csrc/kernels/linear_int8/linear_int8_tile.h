@@ -6,14 +6,15 @@
 // registers.
 #pragma once
 
+#include "core/row_tiles.h"
 #include "kernels/linear/linear_tile.h"
 #include "kernels/linear_int8/linear_int8.h"
 
 namespace tokenfuse {
 
-// y = (sums t_N) s_M + b_N of a whole panel. All loops are unrolled, so that the sums never leave
-// their registers.
-template <typename K, int R, int C>
+// y = (sums t_N) s_M + b_N (+ r_MN) of a whole panel. All loops are unrolled, so that the sums
+// never leave their registers.
+template <typename K, bool kResidual, int R, int C>
 inline void linear_int8_scale(const LinearInt8Args& a, std::int64_t row, std::int64_t column,
                               typename K::Sums (&acc)[R][C]) noexcept {
   using V = typename K::V;
@@ -25,20 +26,25 @@ inline void linear_int8_scale(const LinearInt8Args& a, std::int64_t row, std::in
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r) {
       const typename V::T product = V::mul(K::to_float(acc[r][c]), weight_scale);
-      V::store(a.y + (row + r) * a.ldy + at, V::fma(product, V::set1(a.scale[row + r]), bias));
+      typename V::T value = V::fma(product, V::set1(a.scale[row + r]), bias);
+      if constexpr (kResidual) value = V::add(value, V::load(a.residual + (row + r) * a.ldr + at));
+      V::store(a.y + (row + r) * a.ldy + at, value);
     }
   }
 }
 
-// The same where the panel is cut off or r is y itself, with its activation and residual.
+// The same where the panel is cut off, or where a residual comes behind an activation.
 template <typename K, int R, int C>
 inline void linear_int8_end(const LinearInt8Args& a, std::int64_t row, std::int64_t column,
                             typename K::Sums (&acc)[R][C]) noexcept {
   using V = typename K::V;
   typename V::T values[R][C];
+  // Unrolled here too: one index that is not a constant puts all sums into memory, in the hot loop.
+#pragma GCC unroll 8
   for (int c = 0; c < C; ++c) {
     // The scales are padded to whole panels.
     const typename V::T weight_scale = V::load(a.weight_scale + column + c * V::kLanes);
+#pragma GCC unroll 16
     for (int r = 0; r < R; ++r) {
       const typename V::T product = V::mul(K::to_float(acc[r][c]), weight_scale);
       values[r][c] = V::mul(product, V::set1(a.scale[row + r]));
@@ -51,12 +57,17 @@ template <typename K, int R, int C>
 inline void linear_int8_store(const LinearInt8Args& a, std::int64_t row, std::int64_t column,
                               typename K::Sums (&acc)[R][C]) noexcept {
   using V = typename K::V;
-  if (a.residual != nullptr || column + C * V::kLanes > a.n) {
+  const bool plain = a.activation == Activation::kNone;
+  if (column + C * V::kLanes > a.n || (a.residual != nullptr && !plain)) {
     linear_int8_end<K, R, C>(a, row, column, acc);
     return;
   }
-  linear_int8_scale<K, R, C>(a, row, column, acc);
-  if (a.activation == Activation::kNone) return;
+  if (a.residual != nullptr) {
+    linear_int8_scale<K, true, R, C>(a, row, column, acc);
+    return;
+  }
+  linear_int8_scale<K, false, R, C>(a, row, column, acc);
+  if (plain) return;
   // In the first-level cache still.
   for (int r = 0; r < R; ++r) {
     float* y = a.y + (row + r) * a.ldy + column;
@@ -66,24 +77,27 @@ inline void linear_int8_store(const LinearInt8Args& a, std::int64_t row, std::in
   }
 }
 
+// A function of its own: its pointers fill the registers, which it would share with its caller's.
 template <typename K, int R, int C>
-inline void linear_int8_tile(const LinearInt8Args& a, std::int64_t row,
-                             std::int64_t panel) noexcept {
+[[gnu::noinline]] void linear_int8_tile(const LinearInt8Args& a, std::int64_t row,
+                                        std::int64_t panel) noexcept {
   constexpr int kLanes = K::V::kLanes;
   constexpr int kWidth = C * kLanes;
   const std::int64_t padded = int8_padded(a.k);
   const std::uint8_t* w = a.packed + panel * kWidth * padded;
-  const std::int8_t* q = a.q + row * a.ldq;
+  RowPointers<R, std::int8_t> q(a.q + row * a.ldq, a.ldq);
   typename K::Sums acc[R][C];
   // The weights' offset is taken off before it comes on.
+#pragma GCC unroll 16
   for (int r = 0; r < R; ++r) {
     for (int c = 0; c < C; ++c) acc[r][c] = K::set1(-K::kOffset * a.sum[row + r]);
   }
-  for (std::int64_t k = 0; k < padded; k += K::kGroup, w += kWidth * K::kGroup) {
+  for (std::int64_t k = 0; k < padded; k += K::kGroup, w += kWidth * K::kGroup, q.step(K::kGroup)) {
     typename K::Weights b[C];
     for (int c = 0; c < C; ++c) b[c] = K::load(w + c * kLanes * K::kGroup);
+#pragma GCC unroll 16
     for (int r = 0; r < R; ++r) {
-      const typename K::Values value = K::broadcast(q + r * a.ldq + k);
+      const typename K::Values value = K::broadcast(q[r]);
       for (int c = 0; c < C; ++c) acc[r][c] = K::dot(acc[r][c], b[c], value);
     }
   }
@@ -128,29 +142,19 @@ inline void linear_int8_row(const LinearInt8Args& a, std::int64_t row,
   linear_int8_store<K, 1, C>(a, row, panel * kWidth, acc);
 }
 
-// The rest of the rows, fewer than R + 1.
-template <typename K, int R, int C>
-inline void linear_int8_rest(const LinearInt8Args& a, std::int64_t row, std::int64_t rows,
-                             std::int64_t panel) noexcept {
-  if constexpr (R == 1) {
-    if (rows == 1) linear_int8_row<K, C>(a, row, panel);
-  } else {
-    if (rows == R) {
-      linear_int8_tile<K, R, C>(a, row, panel);
-    } else {
-      linear_int8_rest<K, R - 1, C>(a, row, rows, panel);
-    }
-  }
-}
-
 template <typename K, int R, int C>
 void linear_int8_run(const LinearInt8Args& a, std::int64_t row_begin, std::int64_t row_end,
                      std::int64_t panel_begin, std::int64_t panel_end) noexcept {
   // A panel stays in the first-level cache while all rows pass by.
   for (std::int64_t panel = panel_begin; panel < panel_end; ++panel) {
-    std::int64_t row = row_begin;
-    for (; row + R <= row_end; row += R) linear_int8_tile<K, R, C>(a, row, panel);
-    linear_int8_rest<K, R, C>(a, row, row_end - row, panel);
+    for_row_tiles<R>(row_begin, row_end, [&](auto rows, std::int64_t row) {
+      constexpr int kRows = decltype(rows)::value;
+      if constexpr (kRows == 1) {
+        linear_int8_row<K, C>(a, row, panel);
+      } else {
+        linear_int8_tile<K, kRows, C>(a, row, panel);
+      }
+    });
   }
 }
 

@@ -24,6 +24,7 @@ const MergeAttentionKernel* const kVariants[] = {
     &kMergeAttentionAvx2,
     &kMergeAttentionAvx512,
     &kMergeAttentionAvx512,
+    &kMergeAttentionAvx512,
 #elif defined(TOKENFUSE_ARM64)
     &kMergeAttentionNeon,
     &kMergeAttentionNeon,

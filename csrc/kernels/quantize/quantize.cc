@@ -23,6 +23,7 @@ const QuantizeFn* const kVariants[] = {
     &kQuantizeAvx2,
     &kQuantizeAvx512,
     &kQuantizeAvx512,
+    &kQuantizeAvx512,
 #elif defined(TOKENFUSE_ARM64)
     &kQuantizeNeon,
     &kQuantizeNeon,

@@ -23,6 +23,7 @@ const RmsNormFn* const kVariants[] = {
     &kRmsNormAvx2,
     &kRmsNormAvx512,
     &kRmsNormAvx512,
+    &kRmsNormAvx512,
 #elif defined(TOKENFUSE_ARM64)
     &kRmsNormNeon,
     &kRmsNormNeon,

@@ -1,0 +1,39 @@
+"""The float32 PyTorch reference of a bundle."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from typing import Any
+
+import numpy as np
+import torch
+
+from tokenfuse_sdk.bundle import read_bundle
+from tokenfuse_sdk.config import ModelConfig
+from tokenfuse_sdk.errors import BundleMissingFileError
+from tokenfuse_sdk.shipped import find_bundle
+from tokenfuse_training.model import JointModel
+
+__all__ = ["load_reference"]
+
+
+def load_reference(bundle: str | os.PathLike[str]) -> JointModel:
+    """The float32 reference of a bundle, or of a shipped model's name.
+
+    Raises:
+        BundleError: it is missing, damaged or hostile; its kinds say which.
+    """
+    folder = find_bundle(bundle if isinstance(bundle, str) else pathlib.Path(bundle))
+    if not folder.exists():
+        raise BundleMissingFileError(f"there is no bundle at {folder}; pass the path of one")
+    read = read_bundle(folder)
+    return _model_of(read.config, read.weights)
+
+
+def _model_of(config: ModelConfig, weights: Any) -> JointModel:
+    model = JointModel(config)
+    model.load_state_dict(
+        {name: torch.from_numpy(array.astype(np.float32)) for name, array in weights.items()}
+    )
+    return model.eval()

@@ -1,0 +1,139 @@
+// attention_int16: every variant against a softmax in double precision on the rounded inputs, on
+// rows with gaps, which a write beside the contract would show; and the same bits for any split.
+#include <algorithm>
+
+#include "core/arena.h"
+#include "kernels/attention_int16/attention_int16.h"
+#include "rows.h"
+
+namespace tokenfuse::test {
+namespace {
+
+struct Head {
+  Rows q, k, v, bias, o;
+  Arena scratch;
+  AttentionArgs args{};
+
+  Head(std::int64_t queries, std::int64_t keys, std::int64_t head_dim, bool relative, Layout layout)
+      : q(Rows::random(1, 1.0f, queries, head_dim, layout.gap, layout.offset)),
+        k(Rows::random(2, 1.0f, keys, head_dim, layout.gap, layout.offset)),
+        v(Rows::random(3, 1.0f, keys, head_dim, 2 * layout.gap, layout.offset)),
+        bias(Rows::random(4, 1.0f, 1, std::max<std::int64_t>(queries + keys - 1, 0))),
+        o(queries, head_dim, layout.gap, layout.offset),
+        scratch(std::max(attention_int16_scratch_bytes(keys, head_dim), Arena::kAlignment)) {
+    args.q = q.data();
+    args.ldq = q.stride();
+    args.k = k.data();
+    args.ldk = k.stride();
+    args.v = v.data();
+    args.ldv = v.stride();
+    args.o = o.data();
+    args.ldo = o.stride();
+    args.num_queries = queries;
+    args.num_keys = keys;
+    args.head_dim = head_dim;
+    args.scale = head_dim == 0 ? 1.0f : 1.0f / std::sqrt(static_cast<float>(head_dim));
+    if (!relative) return;
+    args.bias = bias.data() + std::max<std::int64_t>(queries - 1, 0);
+    args.ldb = -1;
+  }
+
+  void run(Isa isa) {
+    const std::size_t mark = scratch.mark();
+    attention_int16_kernel(isa)(args, scratch.bytes(scratch.capacity_bytes()));
+    scratch.release(mark);
+  }
+
+  // The inputs are within half a step, so scores within h (|q| s_k + |k| s_q) / 2 and a little;
+  // weights within twice that, 5e-6 of the exponential and half a step of 16 bits each.
+  Expected expected(std::int64_t i, std::int64_t d) const {
+    const double n = std::min(32767.0, std::floor(std::sqrt(2147483647.0 / args.head_dim)));
+    double top = -HUGE_VAL, largest = 0.0, top_q = 0.0, top_k = 0.0;
+    std::vector<double> scores;
+    for (std::int64_t j = 0; j < args.num_keys; ++j) {
+      double sum = 0.0;
+      for (std::int64_t e = 0; e < args.head_dim; ++e) {
+        sum += static_cast<double>(q.at(i, e)) * k.at(j, e);
+        top_q = std::max(top_q, std::fabs(static_cast<double>(q.at(i, e))));
+        top_k = std::max(top_k, std::fabs(static_cast<double>(k.at(j, e))));
+      }
+      sum *= static_cast<double>(args.scale);
+      if (args.bias != nullptr) sum += args.bias[i * args.ldb + j];
+      scores.push_back(sum);
+      top = std::max(top, sum);
+      largest = std::max(largest, std::fabs(static_cast<double>(v.at(j, d))));
+    }
+    double sum = 0.0, value = 0.0;
+    for (std::int64_t j = 0; j < args.num_keys; ++j) {
+      const double weight = std::exp(scores[static_cast<std::size_t>(j)] - top);
+      sum += weight;
+      value += weight * v.at(j, d);
+    }
+    const double score_error = static_cast<double>(args.scale) *
+                               static_cast<double>(args.head_dim) * 1.01 * top_q * top_k / n;
+    const double relative =
+        2.0 * (score_error + 1e-5) + (static_cast<double>(args.num_keys) + 1.0) * 0.51 / 32767.0;
+    return {sum == 0.0 ? 0.0 : value / sum, 1.1 * relative * largest + kTiny};
+  }
+};
+
+void check_sizes(Isa isa) {
+  // Around tiles of 4, 5, 13 and 14 rows, vectors of 8 and 16, pairs of keys and columns.
+  for (const std::int64_t queries : {0, 1, 4, 5, 13, 14, 15, 29}) {
+    for (const std::int64_t keys : {0, 1, 2, 7, 16, 17, 33, 67}) {
+      for (const std::int64_t head_dim : {0, 1, 2, 7, 16, 17, 32, 37}) {
+        set_case("%s, %d queries, %d keys, head %d", isa_name(isa), static_cast<int>(queries),
+                 static_cast<int>(keys), static_cast<int>(head_dim));
+        Head head(queries, keys, head_dim, keys % 3 == 1, kLayouts[keys % 2]);
+        head.run(isa);
+        check_rows("o", head.o,
+                   [&](std::int64_t i, std::int64_t d) { return head.expected(i, d); });
+      }
+    }
+  }
+}
+
+void check_splits(Isa isa) {
+  set_case("%s, splits", isa_name(isa));
+  Head whole(41, 50, 24, true, kLayouts[1]);
+  whole.run(isa);
+  const Rows at_once = whole.o.copy();
+  const AttentionArgs all = whole.args;
+  for (const std::int64_t at : {1, 13, 14, 30}) {
+    whole.o.fill(0.0f);
+    for (const bool second : {false, true}) {
+      const std::int64_t begin = second ? at : 0;
+      whole.args = all;
+      whole.args.q += begin * all.ldq;
+      whole.args.o += begin * all.ldo;
+      whole.args.bias += begin * all.ldb;
+      whole.args.num_queries = second ? all.num_queries - at : at;
+      whole.run(isa);
+    }
+    CHECK(whole.o.same_bits(at_once));
+  }
+}
+
+void check_nan(Isa isa) {
+  set_case("%s, NaN", isa_name(isa));
+  Head head(20, 35, 17, false, kLayouts[1]);
+  head.q.at(3, 16) = kNan;
+  head.q.at(9, 0) = kInf;
+  head.run(isa);
+  for (std::int64_t i = 0; i < 20; ++i) {
+    CHECK(i == 3 || i == 9 ? head.o.row_is_nan(i) : head.o.row_is_finite(i));
+  }
+}
+
+}  // namespace
+}  // namespace tokenfuse::test
+
+int main() {
+  using namespace tokenfuse::test;
+  for (const tokenfuse::Isa isa : runnable_isas()) {
+    check_sizes(isa);
+    check_splits(isa);
+    check_nan(isa);
+  }
+  return finish("attention_int16");
+}
