@@ -4,12 +4,8 @@ float32."""
 
 from __future__ import annotations
 
-import argparse
-
-import numpy as np
-import torch
-from op_case import op_case
-from timing import Case, main
+from dense_cases import dense_cases
+from timing import main
 
 from tokenfuse_sdk.ops import linear_bf16
 
@@ -24,29 +20,10 @@ SHAPES = [
 ]
 
 
-def cases(options: argparse.Namespace) -> list[Case]:
-    rng = np.random.default_rng(0)
-    made = []
-    for what, m, n, k in SHAPES:
-        # Values that bfloat16 holds, so that every variant multiplies the same.
-        tensors = [
-            torch.from_numpy(rng.standard_normal(s).astype(np.float32)).bfloat16().float()
-            for s in ((m, k), (n, k), (n,))
-        ]
-        x, w, b = (tensor.numpy() for tensor in tensors)
-        made.append(
-            op_case(
-                f"{what}: ({m}, {k}) x ({k}, {n})",
-                lambda isa, x=x, w=w, b=b: linear_bf16(
-                    x, w, b, isa=isa, num_threads=options.num_threads
-                ),
-                lambda tensors=tensors: torch.nn.functional.linear(*tensors),
-                num_threads=options.num_threads,
-                macs=m * n * k,
-            )
-        )
-    return made
-
-
 if __name__ == "__main__":
-    main("linear_bf16 against torch.nn.functional.linear in float32", cases)
+    main(
+        "linear_bf16 against torch.nn.functional.linear in float32",
+        lambda options: dense_cases(
+            linear_bf16, SHAPES, lambda tensor: tensor.bfloat16().float(), options
+        ),
+    )

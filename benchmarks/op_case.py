@@ -21,8 +21,9 @@ def op_case(
     *,
     num_threads: int,
     macs: int = 0,
+    tolerance: float = 1e-4,
 ) -> Case:
-    """`ours` takes `isa`; both must give the same within 1e-4 of the largest value."""
+    """`ours` takes `isa`; both must give the same within `tolerance` of the largest value."""
     torch.set_num_threads(num_threads)
     contestants: dict[str, Callable[[], object]] = {
         f"tokenfuse {isa}": functools.partial(ours, isa=isa)
@@ -32,7 +33,7 @@ def op_case(
     def check() -> None:
         want = torchs().numpy()
         for call in contestants.values():
-            np.testing.assert_allclose(call(), want, atol=1e-4 * np.abs(want).max(), rtol=0)
+            np.testing.assert_allclose(call(), want, atol=tolerance * np.abs(want).max(), rtol=0)
 
     def run_torch() -> object:
         with torch.inference_mode():
