@@ -1,57 +1,20 @@
 // attention: every variant against a softmax in double precision.
 #include <algorithm>
 
-#include "kernels/attention/attention.h"
-#include "rows.h"
+#include "attention_head.h"
 
 namespace tokenfuse::test {
 namespace {
 
-enum class Bias { kNone, kRows, kRelative };
-
-// The inputs of one head, the scratch and the arguments.
-struct Head {
-  Rows q, k, v, bias, scratch, o;
-  AttentionArgs args{};
+struct Head : AttentionHead {
+  Rows scratch;
 
   Head(std::int64_t queries, std::int64_t keys, std::int64_t head_dim, Bias kind, Layout layout,
-       float scale = 1.0f)
-      : q(Rows::random(1, scale, queries, head_dim, layout.gap, layout.offset)),
-        k(Rows::random(2, scale, keys, head_dim, layout.gap, layout.offset)),
-        v(Rows::random(3, 1.0f, keys, head_dim, 2 * layout.gap, layout.offset)),
-        bias(kind == Bias::kRelative ? Rows::random(4, 1.0f, 1, std::max(queries + keys - 1, 0L))
-                                     : Rows::random(4, 1.0f, queries, keys, layout.gap)),
-        scratch(1, static_cast<std::int64_t>(attention_scratch_floats(keys, head_dim))),
-        o(queries, head_dim, layout.gap, layout.offset) {
-    args.q = q.data();
-    args.ldq = q.stride();
-    args.k = k.data();
-    args.ldk = k.stride();
-    args.v = v.data();
-    args.ldv = v.stride();
-    args.o = o.data();
-    args.ldo = o.stride();
-    args.num_queries = queries;
-    args.num_keys = keys;
-    args.head_dim = head_dim;
-    args.scale = head_dim == 0 ? 1.0f : 1.0f / std::sqrt(static_cast<float>(head_dim));
-    if (kind == Bias::kNone) return;
-    // Relative: one line of numbers, in which each row begins one before the last one.
-    const bool relative = kind == Bias::kRelative;
-    args.bias = bias.data() + (relative ? std::max<std::int64_t>(queries - 1, 0) : 0);
-    args.ldb = relative ? -1 : bias.stride();
-  }
+       float size = 1.0f)
+      : AttentionHead(queries, keys, head_dim, kind, layout, size),
+        scratch(1, static_cast<std::int64_t>(attention_scratch_floats(keys, head_dim))) {}
 
   void run(Isa isa) const { attention_kernel(isa)(args, scratch.data()); }
-
-  double score(std::int64_t i, std::int64_t j) const {
-    double sum = 0.0;
-    for (std::int64_t d = 0; d < args.head_dim; ++d) {
-      sum += static_cast<double>(q.at(i, d)) * k.at(j, d);
-    }
-    sum *= static_cast<double>(args.scale);
-    return args.bias == nullptr ? sum : sum + args.bias[i * args.ldb + j];
-  }
 
   // The scores of a row are off by (h + 3) eps of their magnitude; the weights by twice that
   // and some eps of exp and of the sum; and a weighted mean of values by twice as much.

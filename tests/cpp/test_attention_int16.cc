@@ -1,42 +1,20 @@
-// attention_int16: every variant against a softmax in double precision on the rounded inputs, on
-// rows with gaps, which a write beside the contract would show; and the same bits for any split.
+// attention_int16: every variant against a softmax in double precision; rows have gaps, which a
+// write beside the contract would show; and the same bits for any split.
 #include <algorithm>
 
+#include "attention_head.h"
 #include "core/arena.h"
 #include "kernels/attention_int16/attention_int16.h"
-#include "rows.h"
 
 namespace tokenfuse::test {
 namespace {
 
-struct Head {
-  Rows q, k, v, bias, o;
+struct Head : AttentionHead {
   Arena scratch;
-  AttentionArgs args{};
 
-  Head(std::int64_t queries, std::int64_t keys, std::int64_t head_dim, bool relative, Layout layout)
-      : q(Rows::random(1, 1.0f, queries, head_dim, layout.gap, layout.offset)),
-        k(Rows::random(2, 1.0f, keys, head_dim, layout.gap, layout.offset)),
-        v(Rows::random(3, 1.0f, keys, head_dim, 2 * layout.gap, layout.offset)),
-        bias(Rows::random(4, 1.0f, 1, std::max<std::int64_t>(queries + keys - 1, 0))),
-        o(queries, head_dim, layout.gap, layout.offset),
-        scratch(std::max(attention_int16_scratch_bytes(keys, head_dim), Arena::kAlignment)) {
-    args.q = q.data();
-    args.ldq = q.stride();
-    args.k = k.data();
-    args.ldk = k.stride();
-    args.v = v.data();
-    args.ldv = v.stride();
-    args.o = o.data();
-    args.ldo = o.stride();
-    args.num_queries = queries;
-    args.num_keys = keys;
-    args.head_dim = head_dim;
-    args.scale = head_dim == 0 ? 1.0f : 1.0f / std::sqrt(static_cast<float>(head_dim));
-    if (!relative) return;
-    args.bias = bias.data() + std::max<std::int64_t>(queries - 1, 0);
-    args.ldb = -1;
-  }
+  Head(std::int64_t queries, std::int64_t keys, std::int64_t head_dim, Bias kind, Layout layout)
+      : AttentionHead(queries, keys, head_dim, kind, layout),
+        scratch(std::max(attention_int16_scratch_bytes(keys, head_dim), Arena::kAlignment)) {}
 
   void run(Isa isa) {
     const std::size_t mark = scratch.mark();
@@ -51,16 +29,12 @@ struct Head {
     double top = -HUGE_VAL, largest = 0.0, top_q = 0.0, top_k = 0.0;
     std::vector<double> scores;
     for (std::int64_t j = 0; j < args.num_keys; ++j) {
-      double sum = 0.0;
       for (std::int64_t e = 0; e < args.head_dim; ++e) {
-        sum += static_cast<double>(q.at(i, e)) * k.at(j, e);
         top_q = std::max(top_q, std::fabs(static_cast<double>(q.at(i, e))));
         top_k = std::max(top_k, std::fabs(static_cast<double>(k.at(j, e))));
       }
-      sum *= static_cast<double>(args.scale);
-      if (args.bias != nullptr) sum += args.bias[i * args.ldb + j];
-      scores.push_back(sum);
-      top = std::max(top, sum);
+      scores.push_back(score(i, j));
+      top = std::max(top, scores.back());
       largest = std::max(largest, std::fabs(static_cast<double>(v.at(j, d))));
     }
     double sum = 0.0, value = 0.0;
@@ -84,7 +58,8 @@ void check_sizes(Isa isa) {
       for (const std::int64_t head_dim : {0, 1, 2, 7, 16, 17, 32, 37}) {
         set_case("%s, %d queries, %d keys, head %d", isa_name(isa), static_cast<int>(queries),
                  static_cast<int>(keys), static_cast<int>(head_dim));
-        Head head(queries, keys, head_dim, keys % 3 == 1, kLayouts[keys % 2]);
+        const Bias kind = keys % 3 == 1 ? Bias::kRelative : Bias::kNone;
+        Head head(queries, keys, head_dim, kind, kLayouts[keys % 2]);
         head.run(isa);
         check_rows("o", head.o,
                    [&](std::int64_t i, std::int64_t d) { return head.expected(i, d); });
@@ -95,7 +70,7 @@ void check_sizes(Isa isa) {
 
 void check_splits(Isa isa) {
   set_case("%s, splits", isa_name(isa));
-  Head whole(41, 50, 24, true, kLayouts[1]);
+  Head whole(41, 50, 24, Bias::kRelative, kLayouts[1]);
   whole.run(isa);
   const Rows at_once = whole.o.copy();
   const AttentionArgs all = whole.args;
@@ -116,7 +91,7 @@ void check_splits(Isa isa) {
 
 void check_nan(Isa isa) {
   set_case("%s, NaN", isa_name(isa));
-  Head head(20, 35, 17, false, kLayouts[1]);
+  Head head(20, 35, 17, Bias::kNone, kLayouts[1]);
   head.q.at(3, 16) = kNan;
   head.q.at(9, 0) = kInf;
   head.run(isa);
