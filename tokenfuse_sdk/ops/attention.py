@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from tokenfuse_sdk.errors import OpError
-from tokenfuse_sdk.ops.checks import FloatArray, call, check_threads, checked, same
+from tokenfuse_sdk.ops.checks import FloatArray, attend
 
-__all__ = ["attention", "checked_heads"]
+__all__ = ["attention"]
 
 
 def attention(
@@ -36,23 +35,4 @@ def attention(
     Raises:
         OpError: a shape or dtype that does not fit.
     """
-    q, k, v, bias = checked_heads(q, k, v, bias)
-    o: FloatArray = call("attention", q, k, v, scale, bias, isa, check_threads(num_threads))
-    return o
-
-
-def checked_heads(
-    q: FloatArray, k: FloatArray, v: FloatArray, bias: FloatArray | None
-) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray | None]:
-    """The arrays of an attention, or the error that says what does not fit."""
-    q = checked("q", q, "QHh")
-    k, v = checked("k", k, "KHh"), checked("v", v, "KHh")
-    same("H", q=q.shape[1], k=k.shape[1], v=v.shape[1])
-    same("h", q=q.shape[2], k=k.shape[2], v=v.shape[2])
-    same("K", k=k.shape[0], v=v.shape[0])
-    if bias is not None:
-        bias = checked("bias", bias, "HQK")
-        if bias.shape != (q.shape[1], q.shape[0], k.shape[0]):
-            need = [q.shape[1], q.shape[0], k.shape[0]]
-            raise OpError(f"bias has shape {list(bias.shape)}; need {need}")
-    return q, k, v, bias
+    return attend("attention", q, k, v, scale, bias, isa, num_threads)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from tokenfuse_sdk.errors import OpError
-from tokenfuse_sdk.ops.attention import checked_heads
-from tokenfuse_sdk.ops.checks import FloatArray, call, check_threads
+from tokenfuse_sdk.ops.checks import FloatArray, attend, checked
 
 __all__ = ["attention_int16"]
 
@@ -41,11 +40,10 @@ def attention_int16(
     Raises:
         OpError: a shape or dtype that does not fit.
     """
-    q, k, v, bias = checked_heads(q, k, v, bias)
-    if k.shape[0] > _MAX_KEYS:
+    num_keys = checked("k", k, "KHh").shape[0]
+    if num_keys > _MAX_KEYS:
         raise OpError(
-            f"k has {k.shape[0]} rows; the sums of more than {_MAX_KEYS} do not fit 32 bits: "
+            f"k has {num_keys} rows; the sums of more than {_MAX_KEYS} do not fit 32 bits: "
             "use attention"
         )
-    o: FloatArray = call("attention_int16", q, k, v, scale, bias, isa, check_threads(num_threads))
-    return o
+    return attend("attention_int16", q, k, v, scale, bias, isa, num_threads)

@@ -13,11 +13,13 @@ from tokenfuse_sdk.native import load_native
 __all__ = [
     "ACTIVATIONS",
     "FloatArray",
+    "attend",
     "call",
     "check_activation",
     "check_threads",
     "checked",
     "checked_ending",
+    "dense",
     "same",
 ]
 
@@ -108,3 +110,57 @@ def check_threads(num_threads: int) -> int:
     if not is_int or not 1 <= num_threads <= 1024:
         raise OpError(f"num_threads={num_threads!r}: need an integer from 1 to 1024")
     return num_threads
+
+
+def dense(
+    name: str,
+    x: FloatArray,
+    weight: FloatArray,
+    bias: FloatArray | None,
+    residual: FloatArray | None,
+    activation: str,
+    isa: str,
+    num_threads: int,
+) -> FloatArray:
+    """The compiled op `name` on a dense layer with float32 weights.
+
+    Raises:
+        OpError: something does not fit.
+    """
+    x, weight = checked("x", x, "MK"), checked("weight", weight, "NK")
+    same("K", x=x.shape[1], weight=weight.shape[1])
+    bias, residual = checked_ending(bias, residual, (x.shape[0], weight.shape[0]))
+    check_activation(activation)
+    check_threads(num_threads)
+    y: FloatArray = call(name, x, weight, bias, residual, activation, isa, num_threads)
+    return y
+
+
+def attend(
+    name: str,
+    q: FloatArray,
+    k: FloatArray,
+    v: FloatArray,
+    scale: float,
+    bias: FloatArray | None,
+    isa: str,
+    num_threads: int,
+) -> FloatArray:
+    """The compiled op `name` on the heads of an attention.
+
+    Raises:
+        OpError: something does not fit.
+    """
+    q = checked("q", q, "QHh")
+    k, v = checked("k", k, "KHh"), checked("v", v, "KHh")
+    same("H", q=q.shape[1], k=k.shape[1], v=v.shape[1])
+    same("h", q=q.shape[2], k=k.shape[2], v=v.shape[2])
+    same("K", k=k.shape[0], v=v.shape[0])
+    if bias is not None:
+        bias = checked("bias", bias, "HQK")
+        if bias.shape != (q.shape[1], q.shape[0], k.shape[0]):
+            need = [q.shape[1], q.shape[0], k.shape[0]]
+            raise OpError(f"bias has shape {list(bias.shape)}; need {need}")
+    check_threads(num_threads)
+    o: FloatArray = call(name, q, k, v, scale, bias, isa, num_threads)
+    return o

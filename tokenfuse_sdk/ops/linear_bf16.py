@@ -2,15 +2,7 @@
 
 from __future__ import annotations
 
-from tokenfuse_sdk.ops.checks import (
-    FloatArray,
-    call,
-    check_activation,
-    check_threads,
-    checked,
-    checked_ending,
-    same,
-)
+from tokenfuse_sdk.ops.checks import FloatArray, dense
 
 __all__ = ["linear_bf16"]
 
@@ -45,11 +37,4 @@ def linear_bf16(
     Raises:
         OpError: a shape, dtype or option that does not fit.
     """
-    x, weight = checked("x", x, "MK"), checked("weight", weight, "NK")
-    same("K", x=x.shape[1], weight=weight.shape[1])
-    bias, residual = checked_ending(bias, residual, (x.shape[0], weight.shape[0]))
-    check_activation(activation)
-    y: FloatArray = call(
-        "linear_bf16", x, weight, bias, residual, activation, isa, check_threads(num_threads)
-    )
-    return y
+    return dense("linear_bf16", x, weight, bias, residual, activation, isa, num_threads)

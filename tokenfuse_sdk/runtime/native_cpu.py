@@ -15,8 +15,8 @@ from tokenfuse_sdk.runtime.protocol import Capabilities, FloatArray, IdArray
 
 __all__ = ["PRECISIONS", "NativeCpuRuntime", "unavailable_reason"]
 
-# The first is the default. Of the linears alone; attention, norms and the merging stay in fp32.
-# "bf16": weights, sums in fp32. "int8": weights per output channel, activations per row.
+# The first is the default. Of the linears; norms and the merging stay in fp32. "bf16": weights,
+# sums in fp32. "int8": weights per output channel, activations per row, and attention in 16 bits.
 PRECISIONS = ("fp32", "bf16", "int8")
 
 
