@@ -50,8 +50,8 @@ void Compute::layout(Arena& arena, std::size_t attention_floats, std::size_t mer
   }
   if (precision_ != Precision::kInt8) return;
   const auto rows = static_cast<std::size_t>(linear_rows);
-  quantized_stride_ = int8_padded(linear_inputs);
-  const auto bytes = static_cast<std::size_t>(quantized_stride_);
+  quantized_.ldq = int8_padded(linear_inputs);
+  const auto bytes = static_cast<std::size_t>(quantized_.ldq);
   quantized_.q = static_cast<std::int8_t*>(arena.bytes(rows * bytes));
   quantized_.scale = arena.floats(rows);
   quantized_.sum = static_cast<std::int32_t*>(arena.bytes(rows * sizeof(std::int32_t)));
@@ -76,14 +76,20 @@ Args linear_args(const PackedLinear& weights, View y, std::int64_t rows, Activat
   return args;
 }
 
+LinearInt8Args int8_args(const PackedLinear& weights, View y, std::int64_t rows,
+                         Activation activation, View residual) noexcept {
+  auto args = linear_args<LinearInt8Args>(weights, y, rows, activation, residual);
+  args.packed = weights.packed_int8;
+  args.weight_scale = weights.scale;
+  return args;
+}
+
 }  // namespace
 
 void Compute::linear(const PackedLinear& weights, View x, View y, std::int64_t rows,
                      Activation activation, View residual) noexcept {
   if (precision_ == Precision::kInt8) {
-    auto args = linear_args<LinearInt8Args>(weights, y, rows, activation, residual);
-    args.packed = weights.packed_int8;
-    args.weight_scale = weights.scale;
+    const LinearInt8Args args = int8_args(weights, y, rows, activation, residual);
     linear_int8(*linear_int8_, quantize_, x.data, x.stride, quantized_rows(weights.num_in), args,
                 pool_);
     return;
@@ -103,10 +109,11 @@ void Compute::linear(const PackedLinear& weights, View x, View y, std::int64_t r
   tokenfuse::linear(*linear_, args, pool_);
 }
 
-QuantizedRows Compute::quantized_rows(std::int64_t num_in) const noexcept {
-  QuantizedRows rows = quantized_;
-  rows.ldq = int8_padded(num_in);
-  return rows;
+QuantizedRows Compute::quantized_rows(std::int64_t num_in, std::int64_t first) const noexcept {
+  // Rows begin as far apart as those of the widest input, so that threads at different links of a
+  // chain keep out of each other's.
+  return {quantized_.q + first * quantized_.ldq, int8_padded(num_in), quantized_.scale + first,
+          quantized_.sum + first};
 }
 
 void Compute::norm_rows(const Norm& norm, View x, View y, std::int64_t begin,
@@ -162,19 +169,10 @@ void Compute::chain_rows(std::initializer_list<Link> links, View normed, std::in
       x = normed;
     }
     const PackedLinear& weights = *link.weights;
-    const QuantizedRows rows = quantized_rows(weights.num_in);
-    // Each thread in rows of its own, which lie as far apart as those of the widest input.
-    std::int8_t* q = rows.q + begin * quantized_stride_;
-    quantize_(x.row(begin), x.stride, q, rows.ldq, rows.scale + begin, rows.sum + begin,
-              end - begin, weights.num_in);
-    auto args = linear_args<LinearInt8Args>(weights, link.y, end, link.activation, link.residual);
-    args.packed = weights.packed_int8;
-    args.weight_scale = weights.scale;
-    args.q = q - begin * rows.ldq;
-    args.ldq = rows.ldq;
-    args.scale = rows.scale;
-    args.sum = rows.sum;
-    linear_int8_->run(args, begin, end, 0, linear_int8_num_panels(*linear_int8_, weights.num_out));
+    linear_int8_rows(*linear_int8_, quantize_, x.row(begin), x.stride,
+                     quantized_rows(weights.num_in, begin),
+                     int8_args(weights, link.y.rows(begin), end - begin, link.activation,
+                               link.residual.rows(begin)));
   }
 }
 
@@ -199,7 +197,8 @@ void Compute::attend(const HeadsArgs& args) noexcept {
   while (!serial && splits < most && splits < threads && args.num_heads * splits % threads != 0) {
     ++splits;
   }
-  const bool int16 = precision_ == Precision::kInt8 && args.num_queries >= kMinInt16Queries;
+  const bool int16 = precision_ == Precision::kInt8 && args.num_queries >= kMinInt16Queries &&
+                     args.num_keys <= kInt16MaxKeys;
   auto run = [&](std::int64_t task, int thread) {
     const std::int64_t head = task / splits, split = task % splits;
     const std::int64_t begin = args.num_queries * split / splits;

@@ -22,7 +22,8 @@
 
 namespace tokenfuse {
 
-// Of the linears; all else is float32.
+// Of the linears. With kInt8 attention among many queries is in 16-bit integers; all else is
+// float32.
 enum class Precision { kFp32, kBf16, kInt8 };
 
 // Rows of floats with a stride.
@@ -32,6 +33,9 @@ struct View {
 
   float* row(std::int64_t i) const noexcept { return data + i * stride; }
   View columns(std::int64_t first) const noexcept { return {data + first, stride}; }
+  View rows(std::int64_t first) const noexcept {
+    return {data == nullptr ? nullptr : row(first), stride};
+  }
 };
 
 // Q, K and V of all heads side by side in their rows; `bias` is (H) blocks of rows.
@@ -93,7 +97,8 @@ class Compute {
                   std::int64_t end) noexcept;
   void norm_rows(const Norm& norm, View x, View y, std::int64_t begin,
                  std::int64_t end) const noexcept;
-  QuantizedRows quantized_rows(std::int64_t num_in) const noexcept;
+  // With `first`, those of one of several threads.
+  QuantizedRows quantized_rows(std::int64_t num_in, std::int64_t first = 0) const noexcept;
 
   Isa isa_;
   Precision precision_;
@@ -111,8 +116,7 @@ class Compute {
   const MergeAttentionKernel* merge_;
   float* scratch_ = nullptr;
   std::size_t scratch_per_thread_ = 0;
-  QuantizedRows quantized_{};
-  std::int64_t quantized_stride_ = 0;
+  QuantizedRows quantized_{};  // for the widest input
   void* bf16_scratch_ = nullptr;
 };
 

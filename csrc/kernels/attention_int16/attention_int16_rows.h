@@ -67,6 +67,18 @@ inline void for_row_vectors(const float* p, std::int64_t count, Body&& body) noe
   if (i < count) body(i, V::load_n(p + i, static_cast<int>(count - i), 0.0f));
 }
 
+// The greatest magnitude of all vectors it saw; NaN once there was NaN or infinity.
+template <typename V>
+struct Int16Top {
+  typename V::T top = V::zero(), bad = V::zero();
+
+  void add(typename V::T value) noexcept {
+    top = V::max(V::abs(value), top);
+    bad = V::add(bad, V::sub(value, value));
+  }
+  float max() const noexcept { return V::max_lane(top) + V::sum(bad); }
+};
+
 template <typename K>
 inline void int16_quantize_row(const float* x, std::int64_t count, float inverse,
                                std::int32_t* words) noexcept {
@@ -82,14 +94,12 @@ inline void int16_pack_keys(AttentionInt16Call& call) noexcept {
   using V = typename K::V;
   const AttentionArgs& a = call.a;
   const AttentionInt16Layout& layout = call.layout;
-  typename V::T top = V::zero(), bad = V::zero();
+  Int16Top<V> top;
   for (std::int64_t j = 0; j < a.num_keys; ++j) {
-    for_row_vectors<V>(a.k + j * a.ldk, a.head_dim, [&](std::int64_t, typename V::T value) {
-      top = V::max(V::abs(value), top);
-      bad = V::add(bad, V::sub(value, value));
-    });
+    for_row_vectors<V>(a.k + j * a.ldk, a.head_dim,
+                       [&](std::int64_t, typename V::T value) { top.add(value); });
   }
-  const float max = V::max_lane(top) + V::sum(bad);
+  const float max = top.max();
   const float inverse = int16_inverse(call.largest, max);
   call.key_scale = int16_step(call.largest, max);
   constexpr int kLanes = V::kLanes;
@@ -119,16 +129,12 @@ inline void int16_pack_values(AttentionInt16Call& call) noexcept {
       const float* p = a.v + j * a.ldv + d;
       return count == V::kLanes ? V::load(p) : V::load_n(p, count, 0.0f);
     };
-    T top = V::zero(), bad = V::zero();
-    for (std::int64_t j = 0; j < a.num_keys; ++j) {
-      const T v = value(j);
-      top = V::max(V::abs(v), top);
-      bad = V::add(bad, V::sub(v, v));
-    }
+    Int16Top<V> top;
+    for (std::int64_t j = 0; j < a.num_keys; ++j) top.add(value(j));
     // A column of zeros: 0 / tiny. NaN goes into the step alone.
-    const T floor = V::max(V::set1(1e-30f), top);
+    const T floor = V::max(V::set1(1e-30f), top.top);
     const T inverse = V::div(V::set1(kInt16Largest), floor);
-    V::store(call.value_scale + d, V::add(V::div(floor, V::set1(kInt16Largest)), bad));
+    V::store(call.value_scale + d, V::add(V::div(floor, V::set1(kInt16Largest)), top.bad));
     const auto rounded = [&](std::int64_t j) { return V::round(V::mul(value(j), inverse)); };
     std::int32_t* to = call.values + d;
     std::int64_t j = 0;
@@ -192,14 +198,12 @@ inline float int16_weights(float* s, std::int64_t n, std::int32_t* words) noexce
   constexpr int kLanes = V::kLanes;
   constexpr float kLowest = -std::numeric_limits<float>::infinity();
   auto* to = reinterpret_cast<std::int16_t*>(words);
-  T top = V::set1(kLowest), bad = V::zero();
-  for (std::int64_t j = 0; j < n; j += kLanes) {
-    const T v = V::load(s + j);
-    top = V::max(v, top);
-  }
+  T top = V::set1(kLowest);
+  for (std::int64_t j = 0; j < n; j += kLanes) top = V::max(V::load(s + j), top);
   const float max = V::max_lane(top);
   if (max == kLowest) {
     // Nothing but masked keys, or NaN, which the row must carry on.
+    T bad = V::zero();
     for (std::int64_t j = 0; j < n; j += kLanes) {
       const T v = V::load(s + j);
       bad = V::add(bad, V::where_below(v, V::zero(), V::zero(), v));
@@ -259,12 +263,9 @@ inline void int16_block(const AttentionInt16Call& call, std::int64_t query) noex
   float scale[R];
   for (int r = 0; r < R; ++r) {
     const float* q = a.q + (query + r) * a.ldq;
-    typename V::T top = V::zero(), bad = V::zero();
-    for_row_vectors<V>(q, a.head_dim, [&](std::int64_t, typename V::T value) {
-      top = V::max(V::abs(value), top);
-      bad = V::add(bad, V::sub(value, value));
-    });
-    const float max = V::max_lane(top) + V::sum(bad);
+    Int16Top<V> top;
+    for_row_vectors<V>(q, a.head_dim, [&](std::int64_t, typename V::T value) { top.add(value); });
+    const float max = top.max();
     int16_quantize_row<K>(q, a.head_dim, int16_inverse(call.largest, max),
                           call.queries + r * layout.pairs);
     scale[r] = int16_step(call.largest, max) * call.key_scale * a.scale;

@@ -10,6 +10,7 @@
 // near a core, and with few rows most of the time went into waiting for them.
 #pragma once
 
+#include "core/row_tiles.h"
 #include "core/simd/math.h"
 #include "kernels/linear/linear.h"
 
@@ -160,21 +161,6 @@ inline void linear_row(const Args& a, std::int64_t row, const LinearPanel<P>& pa
   linear_store<V, 1, C>(a, row, panel.column, acc[0]);
 }
 
-// The rest of the rows, fewer than R + 1.
-template <typename P, int R, int C, typename Args>
-inline void linear_rest(const Args& a, std::int64_t row, std::int64_t rows,
-                        const LinearPanel<P>& panel) noexcept {
-  if constexpr (R == 1) {
-    if (rows == 1) linear_row<P, C>(a, row, panel);
-  } else {
-    if (rows == R) {
-      linear_tile<P, R, C>(a, row, panel);
-    } else {
-      linear_rest<P, R - 1, C>(a, row, rows, panel);
-    }
-  }
-}
-
 // All rows of one panel, of which C vectors of outputs are there.
 template <typename P, int C, typename Args>
 void linear_panel(const Args& a, std::int64_t row_begin, std::int64_t row_end, LinearPanel<P> panel,
@@ -190,8 +176,16 @@ void linear_panel(const Args& a, std::int64_t row_begin, std::int64_t row_end, L
     fetch();
     linear_tile<P, R, C>(a, row, panel);
   }
+  if (row == row_end) return;
   fetch();
-  linear_rest<P, R, C>(a, row, row_end - row, panel);
+  with_rows<R - 1>(row_end - row, [&](auto rows) {
+    constexpr int kRows = decltype(rows)::value;
+    if constexpr (kRows == 1) {
+      linear_row<P, C>(a, row, panel);
+    } else {
+      linear_tile<P, kRows, C>(a, row, panel);
+    }
+  });
 }
 
 // The last panel may be cut off: its vectors of nothing but padding are left out.

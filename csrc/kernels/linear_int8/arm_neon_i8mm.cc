@@ -18,7 +18,7 @@ struct Squares {
 };
 
 constexpr int kRows = 6;
-constexpr int kColumns = 4;                        // registers of a row of outputs
+constexpr int kColumns = 4;                         // registers of a row of outputs
 constexpr int kWidth = kColumns * neon::V::kLanes;  // outputs of a panel
 constexpr int kGroup = 8;
 constexpr int kPairs = kWidth / 2;  // of outputs: a register of weights each
@@ -56,28 +56,20 @@ inline void tile(const LinearInt8Args& a, std::int64_t row, std::int64_t panel) 
     for (int c = 0; c < kColumns; ++c) {
       const int64x2_t left = vreinterpretq_s64_s32(squares[r / 2][2 * c]);
       const int64x2_t right = vreinterpretq_s64_s32(squares[r / 2][2 * c + 1]);
-      sums[r][c] = vreinterpretq_s32_s64(r % 2 == 0 ? vzip1q_s64(left, right)
-                                                    : vzip2q_s64(left, right));
+      sums[r][c] =
+          vreinterpretq_s32_s64(r % 2 == 0 ? vzip1q_s64(left, right) : vzip2q_s64(left, right));
     }
   }
   linear_int8_store<Squares, R, kColumns>(a, row, panel * kWidth, sums);
-}
-
-// The rest of the rows, fewer than R + 1.
-template <int R>
-inline void rest(const LinearInt8Args& a, std::int64_t row, std::int64_t rows,
-                 std::int64_t panel) noexcept {
-  if (rows == R) return tile<R>(a, row, panel);
-  if constexpr (R > 1) rest<R - 1>(a, row, rows, panel);
 }
 
 void run(const LinearInt8Args& a, std::int64_t row_begin, std::int64_t row_end,
          std::int64_t panel_begin, std::int64_t panel_end) noexcept {
   // A panel stays in the first-level cache while all rows pass by.
   for (std::int64_t panel = panel_begin; panel < panel_end; ++panel) {
-    std::int64_t row = row_begin;
-    for (; row + kRows <= row_end; row += kRows) tile<kRows>(a, row, panel);
-    rest<kRows - 1>(a, row, row_end - row, panel);
+    for_row_tiles<kRows>(row_begin, row_end, [&](auto rows, std::int64_t row) {
+      tile<decltype(rows)::value>(a, row, panel);
+    });
   }
 }
 

@@ -44,10 +44,7 @@ constexpr LinearInt8Kernel kScalar{8, 4, 1, 0, linear_int8_run<Scalar, 4, 8>};
 const LinearInt8Kernel* const kVariants[] = {
     &kScalar,
 #if defined(TOKENFUSE_X86)
-    &kLinearInt8Avx2,
-    &kLinearInt8Avx512,
-    &kLinearInt8Avx512Vnni,
-    &kLinearInt8Avx512Vnni,
+    &kLinearInt8Avx2, &kLinearInt8Avx512, &kLinearInt8Avx512Vnni, &kLinearInt8Avx512Vnni,
 #elif defined(TOKENFUSE_ARM64)
     &kLinearInt8Neon,
     &kLinearInt8NeonDotprod,
@@ -57,9 +54,7 @@ const LinearInt8Kernel* const kVariants[] = {
 
 }  // namespace
 
-const LinearInt8Kernel& linear_int8_kernel(Isa isa) noexcept {
-  return variant_of(kVariants, isa);
-}
+const LinearInt8Kernel& linear_int8_kernel(Isa isa) noexcept { return variant_of(kVariants, isa); }
 
 void quantize_weights(QuantizeFn quantize, const float* w, std::int64_t ldw, std::int64_t n,
                       std::int64_t k, std::int8_t* quantized, float* scale) noexcept {
@@ -89,26 +84,38 @@ void linear_int8_pack(const LinearInt8Kernel& kernel, const std::int8_t* w, std:
   }
 }
 
-void linear_int8(const LinearInt8Kernel& kernel, QuantizeFn quantize, const float* x,
-                 std::int64_t ldx, const QuantizedRows& rows, LinearInt8Args args,
-                 ThreadPool& pool) noexcept {
-  if (args.m <= 0 || args.n <= 0) return;
+namespace {
+
+// Quantises rows [begin, end) into their place and tells `args` where all of them are.
+void quantize_into(QuantizeFn quantize, const float* x, std::int64_t ldx, const QuantizedRows& rows,
+                   std::int64_t begin, std::int64_t end, LinearInt8Args& args) noexcept {
   args.q = rows.q;
   args.ldq = rows.ldq;
   args.scale = rows.scale;
   args.sum = rows.sum;
-  const auto quantize_from = [&](std::int64_t begin, std::int64_t end) {
-    quantize(x + begin * ldx, ldx, rows.q + begin * rows.ldq, rows.ldq, rows.scale + begin,
-             rows.sum + begin, end - begin, args.k);
-  };
+  quantize(x + begin * ldx, ldx, rows.q + begin * rows.ldq, rows.ldq, rows.scale + begin,
+           rows.sum + begin, end - begin, args.k);
+}
+
+}  // namespace
+
+void linear_int8_rows(const LinearInt8Kernel& kernel, QuantizeFn quantize, const float* x,
+                      std::int64_t ldx, const QuantizedRows& rows, LinearInt8Args args) noexcept {
+  quantize_into(quantize, x, ldx, rows, 0, args.m, args);
+  kernel.run(args, 0, args.m, 0, linear_int8_num_panels(kernel, args.n));
+}
+
+void linear_int8(const LinearInt8Kernel& kernel, QuantizeFn quantize, const float* x,
+                 std::int64_t ldx, const QuantizedRows& rows, LinearInt8Args args,
+                 ThreadPool& pool) noexcept {
+  if (args.m <= 0 || args.n <= 0) return;
   const std::int64_t num_panels = linear_int8_num_panels(kernel, args.n);
   const std::int64_t num_threads = pool.num_threads();
   // Waking a thread costs about 5 us: below that much work (at some 200 GMAC/s per core) one
   // thread is faster.
   constexpr std::int64_t kMinMacs = 512 * 1024;
   if (num_threads == 1 || args.m * args.n * args.k < kMinMacs) {
-    quantize_from(0, args.m);
-    kernel.run(args, 0, args.m, 0, num_panels);
+    linear_int8_rows(kernel, quantize, x, ldx, rows, args);
     return;
   }
   const std::int64_t wanted = num_threads * 4;
@@ -118,13 +125,14 @@ void linear_int8(const LinearInt8Kernel& kernel, QuantizeFn quantize, const floa
     pool.parallel_for(wanted, [&](std::int64_t task, int) {
       const std::int64_t begin = row_tiles * task / wanted * kernel.tile_rows;
       const std::int64_t end = std::min(args.m, row_tiles * (task + 1) / wanted * kernel.tile_rows);
-      quantize_from(begin, end);
-      kernel.run(args, begin, end, 0, num_panels);
+      LinearInt8Args own = args;
+      quantize_into(quantize, x, ldx, rows, begin, end, own);
+      kernel.run(own, begin, end, 0, num_panels);
     });
     return;
   }
   // Few rows: all of them at once, and the weights split.
-  quantize_from(0, args.m);
+  quantize_into(quantize, x, ldx, rows, 0, args.m, args);
   const std::int64_t tasks = std::min(num_panels, wanted);
   pool.parallel_for(tasks, [&](std::int64_t task, int) {
     kernel.run(args, 0, args.m, num_panels * task / tasks, num_panels * (task + 1) / tasks);

@@ -90,10 +90,14 @@ struct QuantizedRows {
   std::int32_t* sum;
 };
 
+// Quantises x (M rows of K floats) into `rows` and multiplies, on this thread. `args.q`,
+// `args.ldq`, `args.scale` and `args.sum` are set here.
+void linear_int8_rows(const LinearInt8Kernel& kernel, QuantizeFn quantize, const float* x,
+                      std::int64_t ldx, const QuantizedRows& rows, LinearInt8Args args) noexcept;
+
 class ThreadPool;
 
-// Quantises x (M rows of K floats) into `rows` and multiplies, split over the pool. `args.q`,
-// `args.ldq`, `args.scale` and `args.sum` are set here.
+// The same, split over the pool.
 void linear_int8(const LinearInt8Kernel& kernel, QuantizeFn quantize, const float* x,
                  std::int64_t ldx, const QuantizedRows& rows, LinearInt8Args args,
                  ThreadPool& pool) noexcept;
