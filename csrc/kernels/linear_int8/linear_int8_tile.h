@@ -80,7 +80,7 @@ inline void linear_int8_store(const LinearInt8Args& a, std::int64_t row, std::in
 // A function of its own: its pointers fill the registers, which it would share with its caller's.
 template <typename K, int R, int C>
 [[gnu::noinline]] void linear_int8_tile(const LinearInt8Args& a, std::int64_t row,
-                                        std::int64_t panel) noexcept {
+                                        std::int64_t panel, const std::uint8_t* next) noexcept {
   constexpr int kLanes = K::V::kLanes;
   constexpr int kWidth = C * kLanes;
   const std::int64_t padded = int8_padded(a.k);
@@ -93,6 +93,8 @@ template <typename K, int R, int C>
     for (int c = 0; c < C; ++c) acc[r][c] = K::set1(-K::kOffset * a.sum[row + r]);
   }
   for (std::int64_t k = 0; k < padded; k += K::kGroup, w += kWidth * K::kGroup, q.step(K::kGroup)) {
+    __builtin_prefetch(next, 0, 2);
+    next += 64;
     typename K::Weights b[C];
     for (int c = 0; c < C; ++c) b[c] = K::load(w + c * kLanes * K::kGroup);
 #pragma GCC unroll 16
@@ -147,12 +149,15 @@ void linear_int8_run(const LinearInt8Args& a, std::int64_t row_begin, std::int64
                      std::int64_t panel_begin, std::int64_t panel_end) noexcept {
   // A panel stays in the first-level cache while all rows pass by.
   for (std::int64_t panel = panel_begin; panel < panel_end; ++panel) {
+    const std::int64_t padded = int8_padded(a.k);
+    const std::uint8_t* next = a.packed + (panel + 1) * padded * C * K::V::kLanes;
+    int tile = 0;
     for_row_tiles<R>(row_begin, row_end, [&](auto rows, std::int64_t row) {
       constexpr int kRows = decltype(rows)::value;
       if constexpr (kRows == 1) {
         linear_int8_row<K, C>(a, row, panel);
       } else {
-        linear_int8_tile<K, kRows, C>(a, row, panel);
+        linear_int8_tile<K, kRows, C>(a, row, panel, next + (tile++ % 2) * (padded / K::kGroup * 64));
       }
     });
   }
