@@ -20,6 +20,7 @@
 #include "kernels/linear/linear.h"
 #include "kernels/linear_bf16/linear_bf16.h"
 #include "kernels/linear_int8/linear_int8.h"
+#include "kernels/log_sum_exp/log_sum_exp.h"
 #include "kernels/merge_attention/merge_attention.h"
 #include "kernels/quantize/quantize.h"
 #include "kernels/rms_norm/rms_norm.h"
@@ -175,6 +176,21 @@ FloatArray op_layer_norm(const FloatArray& x_MN, const FloatArray& weight_N,
   py::gil_scoped_release release;
   run(x.data, x.stride, weight, bias, eps, to, x.width, x.count, x.width);
   return y;
+}
+
+py::tuple op_log_sum_exp(const FloatArray& x_MN, const std::string& isa) {
+  const LogSumExpFn run = log_sum_exp_kernel(isa_or_throw(isa));
+  const Rows x = rows_of(x_MN, "x");
+  require(x.width >= 1 && x.width <= INT32_MAX, "x: need 1 to 2^31 - 1 columns");
+  FloatArray y = new_array({x.count});
+  py::array_t<std::int32_t> top(x.count);
+  float* to = y.mutable_data();
+  std::int32_t* tops = top.mutable_data();
+  {
+    py::gil_scoped_release release;
+    run(x.data, x.stride, to, tops, x.count, x.width);
+  }
+  return py::make_tuple(y, top);
 }
 
 FloatArray op_rms_norm(const FloatArray& x_MN, const FloatArray& weight_N, float eps,
@@ -365,6 +381,7 @@ void bind_ops(py::module_& module) {
   module.def("quantize", &op_quantize);
   module.def("linear_int8", &op_linear_int8);
   module.def("layer_norm", &op_layer_norm);
+  module.def("log_sum_exp", &op_log_sum_exp);
   module.def("rms_norm", &op_rms_norm);
   module.def("gelu", &op_gelu);
   module.def("gated_add", &op_gated_add);

@@ -26,6 +26,7 @@ Compute::Compute(Isa isa, Precision precision, int num_threads)
       layer_norm_(layer_norm_kernel(isa)),
       rms_norm_(rms_norm_kernel(isa)),
       gelu_(gelu_kernel(isa)),
+      log_sum_exp_(log_sum_exp_kernel(isa)),
       gated_add_(gated_add_kernel(isa)),
       attention_(attention_kernel(isa)),
       attention_int16_(attention_int16_kernel(isa)),
@@ -184,6 +185,12 @@ void Compute::gated_gelu(View gate, View up, View y, std::int64_t rows,
 void Compute::gated_add(float a, const float* x, float b, const float* z, float* y,
                         std::int64_t count) noexcept {
   gated_add_(a, x, b, z, y, count);
+}
+
+float Compute::log_sum_exp(const float* x, std::int64_t count, std::int32_t* top) const noexcept {
+  float value;
+  log_sum_exp_(x, count, &value, top, 1, count);
+  return value;
 }
 
 void Compute::attend(const HeadsArgs& args) noexcept {

@@ -16,6 +16,7 @@
 #include "kernels/linear/linear.h"
 #include "kernels/linear_bf16/linear_bf16.h"
 #include "kernels/linear_int8/linear_int8.h"
+#include "kernels/log_sum_exp/log_sum_exp.h"
 #include "kernels/merge_attention/merge_attention.h"
 #include "kernels/quantize/quantize.h"
 #include "kernels/rms_norm/rms_norm.h"
@@ -89,6 +90,8 @@ class Compute {
   void gated_add(float a, const float* x, float b, const float* z, float* y,
                  std::int64_t count) noexcept;
   void attend(const HeadsArgs& args) noexcept;
+  // `log_sum_exp` of one row: its value, and `top` where the largest is.
+  float log_sum_exp(const float* x, std::int64_t count, std::int32_t* top) const noexcept;
   // `args.lse` is needed where `weights` (num_rows x num_tokens) is not null.
   void merge(const MergeAttentionArgs& args, float* weights) noexcept;
 
@@ -110,6 +113,7 @@ class Compute {
   LayerNormFn layer_norm_;
   RmsNormFn rms_norm_;
   GeluFn gelu_;
+  LogSumExpFn log_sum_exp_;
   GatedAddFn gated_add_;
   AttentionFn attention_;
   AttentionInt16Fn attention_int16_;

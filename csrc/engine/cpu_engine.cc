@@ -1,7 +1,6 @@
 #include "engine/cpu_engine.h"
 
 #include <algorithm>
-#include <cmath>
 #include <mutex>
 #include <new>
 #include <stdexcept>
@@ -20,14 +19,6 @@ const ModelConfig& supported(const ModelConfig& config) {
                                 "; the engine has latent");
   }
   return config;
-}
-
-// log softmax of one id; the sum in double, since a vocabulary is long.
-float log_prob_of(const float* logits, std::int64_t count, std::int32_t id) noexcept {
-  const float top = *std::max_element(logits, logits + count);
-  double sum = 0.0;
-  for (std::int64_t i = 0; i < count; ++i) sum += std::exp(logits[i] - top);
-  return static_cast<float>(logits[id] - top - std::log(sum));
 }
 
 // A workspace grows with rows times widths, weights with products of widths, so a config of few
@@ -171,14 +162,13 @@ std::int64_t CpuEngine::generate(const float* f, std::int64_t num_latents, Ids t
                                  float* log_probs) noexcept {
   const std::lock_guard<ForkSafeMutex> lock(mutex_);
   begin_answer(f, num_latents, text);
-  const std::int64_t vocab = config_.text.vocab_size;
   std::int32_t id = ModelConfig::kStartId;
   std::int64_t count = 0;
   while (count < std::min(max_tokens, decoder_.max_tokens())) {
     const float* logits = decoder_.step(compute_, space_, text_encoder_, &id, count, 1).data;
-    id = static_cast<std::int32_t>(std::max_element(logits, logits + vocab) - logits);
+    const float total = compute_.log_sum_exp(logits, config_.text.vocab_size, &id);
     ids[count] = id;
-    log_probs[count] = log_prob_of(logits, vocab, id);
+    log_probs[count] = logits[id] - total;
     ++count;
     if (id == ModelConfig::kEosId) break;
   }
@@ -199,7 +189,9 @@ void CpuEngine::score(const float* f, std::int64_t num_latents, Ids text,
     const View logits = teacher_forced(candidates[i]);
     float sum = 0.0f;
     for (std::int64_t a = 0; a < candidates[i].count; ++a) {
-      sum += log_prob_of(logits.row(a), config_.text.vocab_size, candidates[i].data[a]);
+      std::int32_t top;
+      const float* row = logits.row(a);
+      sum += row[candidates[i].data[a]] - compute_.log_sum_exp(row, config_.text.vocab_size, &top);
     }
     log_probs[i] = sum;
   }

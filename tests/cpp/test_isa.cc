@@ -11,6 +11,7 @@
 #include "kernels/linear/linear.h"
 #include "kernels/linear_bf16/linear_bf16.h"
 #include "kernels/linear_int8/linear_int8.h"
+#include "kernels/log_sum_exp/log_sum_exp.h"
 #include "kernels/merge_attention/merge_attention.h"
 #include "kernels/quantize/quantize.h"
 #include "kernels/rms_norm/rms_norm.h"
@@ -119,6 +120,7 @@ void check_variants_differ() {
       CHECK(linear_kernel(a).run != linear_kernel(b).run);
       CHECK(layer_norm_kernel(a) != layer_norm_kernel(b));
       CHECK(rms_norm_kernel(a) != rms_norm_kernel(b));
+      CHECK(log_sum_exp_kernel(a) != log_sum_exp_kernel(b));
       CHECK(gelu_kernel(a) != gelu_kernel(b));
       CHECK(gated_add_kernel(a) != gated_add_kernel(b));
       CHECK(attention_kernel(a) != attention_kernel(b));

@@ -13,6 +13,7 @@ from tokenfuse_sdk.ops.layer_norm import layer_norm
 from tokenfuse_sdk.ops.linear import linear
 from tokenfuse_sdk.ops.linear_bf16 import linear_bf16
 from tokenfuse_sdk.ops.linear_int8 import linear_int8
+from tokenfuse_sdk.ops.log_sum_exp import log_sum_exp
 from tokenfuse_sdk.ops.merge_attention import merge_attention
 from tokenfuse_sdk.ops.quantize import quantize
 from tokenfuse_sdk.ops.rms_norm import rms_norm
@@ -27,6 +28,7 @@ __all__ = [
     "linear",
     "linear_bf16",
     "linear_int8",
+    "log_sum_exp",
     "merge_attention",
     "quantize",
     "rms_norm",

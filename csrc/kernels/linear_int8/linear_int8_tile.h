@@ -77,6 +77,15 @@ inline void linear_int8_store(const LinearInt8Args& a, std::int64_t row, std::in
   }
 }
 
+// As in `linear`, a tile fetches a line of the next panel for each of its own steps: that panel is
+// there after as many tiles as a step has lines.
+template <typename K, int C>
+inline constexpr int kInt8StepBytes = C * K::V::kLanes * K::kGroup;
+template <typename K, int C>
+inline constexpr int kInt8StepLines = kInt8StepBytes<K, C> < 64 ? 1 : kInt8StepBytes<K, C> / 64;
+template <typename K, int C>
+inline constexpr int kInt8FetchBytes = kInt8StepBytes<K, C> / kInt8StepLines<K, C>;
+
 // A function of its own: its pointers fill the registers, which it would share with its caller's.
 template <typename K, int R, int C>
 [[gnu::noinline]] void linear_int8_tile(const LinearInt8Args& a, std::int64_t row,
@@ -94,7 +103,7 @@ template <typename K, int R, int C>
   }
   for (std::int64_t k = 0; k < padded; k += K::kGroup, w += kWidth * K::kGroup, q.step(K::kGroup)) {
     __builtin_prefetch(next, 0, 2);
-    next += 64;
+    next += kInt8FetchBytes<K, C>;
     typename K::Weights b[C];
     for (int c = 0; c < C; ++c) b[c] = K::load(w + c * kLanes * K::kGroup);
 #pragma GCC unroll 16
@@ -147,9 +156,10 @@ inline void linear_int8_row(const LinearInt8Args& a, std::int64_t row,
 template <typename K, int R, int C>
 void linear_int8_run(const LinearInt8Args& a, std::int64_t row_begin, std::int64_t row_end,
                      std::int64_t panel_begin, std::int64_t panel_end) noexcept {
+  const std::int64_t padded = int8_padded(a.k);
+  const std::int64_t lines = padded / K::kGroup * kInt8FetchBytes<K, C>;
   // A panel stays in the first-level cache while all rows pass by.
   for (std::int64_t panel = panel_begin; panel < panel_end; ++panel) {
-    const std::int64_t padded = int8_padded(a.k);
     const std::uint8_t* next = a.packed + (panel + 1) * padded * C * K::V::kLanes;
     int tile = 0;
     for_row_tiles<R>(row_begin, row_end, [&](auto rows, std::int64_t row) {
@@ -157,7 +167,7 @@ void linear_int8_run(const LinearInt8Args& a, std::int64_t row_begin, std::int64
       if constexpr (kRows == 1) {
         linear_int8_row<K, C>(a, row, panel);
       } else {
-        linear_int8_tile<K, kRows, C>(a, row, panel, next + (tile++ % 2) * (padded / K::kGroup * 64));
+        linear_int8_tile<K, kRows, C>(a, row, panel, next + tile++ % kInt8StepLines<K, C> * lines);
       }
     });
   }

@@ -9,6 +9,7 @@ from tokenfuse_sdk.ops.reference.layer_norm import layer_norm
 from tokenfuse_sdk.ops.reference.linear import linear
 from tokenfuse_sdk.ops.reference.linear_bf16 import linear_bf16
 from tokenfuse_sdk.ops.reference.linear_int8 import linear_int8
+from tokenfuse_sdk.ops.reference.log_sum_exp import log_sum_exp
 from tokenfuse_sdk.ops.reference.merge_attention import merge_attention
 from tokenfuse_sdk.ops.reference.quantize import quantize
 from tokenfuse_sdk.ops.reference.rms_norm import rms_norm
@@ -23,6 +24,7 @@ __all__ = [
     "linear",
     "linear_bf16",
     "linear_int8",
+    "log_sum_exp",
     "merge_attention",
     "quantize",
     "rms_norm",

@@ -1,0 +1,21 @@
+// log_sum_exp: y_M = log(sum_N exp(x_MN)), top_M = the first n with the largest x_Mn
+//
+// What a greedy step asks of its logits: the next id, and x - y, the log-probability of any id.
+//
+// Contract: M rows of N >= 1 floats, N below 2^31, stride ldx >= N. The largest is taken off
+// before the exponential. y is NaN where a row has a NaN or its largest is not finite; top, of what
+// is not NaN, is in the row even then. M = 0 does nothing.
+#pragma once
+
+#include <cstdint>
+
+#include "core/isa.h"
+
+namespace tokenfuse {
+
+using LogSumExpFn = void (*)(const float* x, std::int64_t ldx, float* y, std::int32_t* top,
+                             std::int64_t m, std::int64_t n) noexcept;
+
+LogSumExpFn log_sum_exp_kernel(Isa isa) noexcept;
+
+}  // namespace tokenfuse
