@@ -19,6 +19,19 @@ namespace {
 // shorter than a person or a battery notices.
 constexpr int kSpins = 2000;
 
+// In the place of a task: there is none to take.
+constexpr std::uint32_t kNoTask = 0xFFFFFFFFu;
+
+constexpr std::uint64_t ticket_of(std::uint32_t loop, std::uint32_t task) noexcept {
+  return (std::uint64_t{loop} << 32) | task;
+}
+constexpr std::uint32_t loop_of(std::uint64_t ticket) noexcept {
+  return static_cast<std::uint32_t>(ticket >> 32);
+}
+constexpr std::int64_t task_of(std::uint64_t ticket) noexcept {
+  return static_cast<std::int64_t>(ticket & kNoTask);
+}
+
 void pause() noexcept {
 #if defined(__x86_64__)
   _mm_pause();
@@ -59,7 +72,7 @@ int default_num_threads() noexcept {
   return std::max(count, 1);
 }
 
-ThreadPool::Workers::Workers(int count) {
+ThreadPool::Workers::Workers(int count) : ticket(kNoTask) {
   threads.reserve(static_cast<std::size_t>(count));
   try {
     for (int i = 1; i <= count; ++i) threads.emplace_back([this, i] { work(i); });
@@ -72,42 +85,83 @@ ThreadPool::Workers::Workers(int count) {
 
 ThreadPool::Workers::~Workers() { stop(); }
 
+std::uint32_t ThreadPool::Workers::loop() const noexcept { return loop_of(ticket.load()); }
+
 void ThreadPool::Workers::stop() noexcept {
   {
     std::lock_guard<std::mutex> lock(mutex);
     stopped.store(true);
-    generation.fetch_add(1);
+    ticket.store(ticket_of(loop() + 1, kNoTask));
   }
   wake.notify_all();
   for (std::thread& thread : threads) thread.join();
 }
 
-void ThreadPool::Workers::take_tasks(int thread) noexcept {
-  for (;;) {
-    const std::int64_t task = next_task.fetch_add(1, std::memory_order_relaxed);
-    if (task >= num_tasks) return;
-    function(context, task, thread);
+void ThreadPool::Workers::start(std::int64_t count, Function body, void* with) noexcept {
+  const std::uint32_t last = loop();
+  // Closed while the rest changes. A late worker that reads any of it (these stores are releases,
+  // its loads acquires) finds the ticket changed when it comes to take a task.
+  ticket.store(ticket_of(last, kNoTask));
+  num_tasks.store(count, std::memory_order_release);
+  function.store(body, std::memory_order_release);
+  context.store(with, std::memory_order_release);
+  num_done.store(0, std::memory_order_release);
+  // Sequentially consistent with the sleeper's counter: either it sees the new loop, or we see it
+  // asleep.
+  ticket.store(ticket_of(last + 1, 0));
+  if (num_sleeping.load() > 0) {
+    {
+      std::lock_guard<std::mutex> lock(mutex);
+    }
+    wake.notify_all();
+  }
+}
+
+// Does tasks of this loop until there are none, and says how many.
+std::int64_t ThreadPool::Workers::take_tasks(std::uint32_t of_loop, int thread) noexcept {
+  std::int64_t count = 0;
+  std::uint64_t now = ticket.load(std::memory_order_acquire);
+  while (loop_of(now) == of_loop) {
+    const std::int64_t task = task_of(now);
+    const Function body = function.load(std::memory_order_acquire);
+    void* with = context.load(std::memory_order_acquire);
+    if (task >= num_tasks.load(std::memory_order_acquire)) break;
+    if (!ticket.compare_exchange_weak(now, now + 1, std::memory_order_acq_rel,
+                                      std::memory_order_acquire)) {
+      continue;
+    }
+    body(with, task, thread);
+    ++count;
+    if (thread != 0) num_done.fetch_add(1, std::memory_order_release);
+    now = ticket.load(std::memory_order_acquire);
+  }
+  return count;
+}
+
+void ThreadPool::Workers::wait_for(std::int64_t count) const noexcept {
+  // On a loaded machine a worker may not be on a core: let it have ours.
+  for (int spins = 0; num_done.load(std::memory_order_acquire) < count; ++spins) {
+    if (spins < kSpins) {
+      pause();
+    } else {
+      std::this_thread::yield();
+    }
   }
 }
 
 void ThreadPool::Workers::work(int thread) {
-  std::uint64_t seen = 0;
+  std::uint32_t seen = 0;
   for (;;) {
-    int spins = 0;
-    while (generation.load(std::memory_order_acquire) == seen && spins < kSpins) {
-      pause();
-      ++spins;
-    }
-    if (generation.load() == seen) {
+    for (int spins = 0; loop() == seen && spins < kSpins; ++spins) pause();
+    if (loop() == seen) {
       std::unique_lock<std::mutex> lock(mutex);
       num_sleeping.fetch_add(1);
-      wake.wait(lock, [&] { return generation.load() != seen; });
+      wake.wait(lock, [&] { return loop() != seen; });
       num_sleeping.fetch_sub(1);
     }
-    seen = generation.load(std::memory_order_acquire);
+    seen = loop();
     if (stopped.load()) return;
-    take_tasks(thread);
-    num_busy.fetch_sub(1, std::memory_order_release);
+    take_tasks(seen, thread);
   }
 }
 
@@ -140,30 +194,9 @@ void ThreadPool::run(std::int64_t num_tasks, Function function, void* context) n
     for (std::int64_t task = 0; task < num_tasks; ++task) function(context, task, 0);
     return;
   }
-  Workers& w = *workers_;
-  w.function = function;
-  w.context = context;
-  w.num_tasks = num_tasks;
-  w.next_task.store(0, std::memory_order_relaxed);
-  w.num_busy.store(num_threads_ - 1, std::memory_order_relaxed);
-  // Sequentially consistent with the sleeper's counter: either it sees the new
-  // generation, or we see it asleep.
-  w.generation.fetch_add(1);
-  if (w.num_sleeping.load() > 0) {
-    {
-      std::lock_guard<std::mutex> lock(w.mutex);
-    }
-    w.wake.notify_all();
-  }
-  w.take_tasks(0);
-  // On a loaded machine a worker may not be on a core: let it have ours.
-  for (int spins = 0; w.num_busy.load(std::memory_order_acquire) > 0; ++spins) {
-    if (spins < kSpins) {
-      pause();
-    } else {
-      std::this_thread::yield();
-    }
-  }
+  workers_->start(num_tasks, function, context);
+  const std::int64_t own = workers_->take_tasks(workers_->loop(), 0);
+  workers_->wait_for(num_tasks - own);
 }
 
 }  // namespace tokenfuse

@@ -2,7 +2,8 @@
 //
 // The caller takes part. Workers spin briefly between loops, since the next one
 // of a model comes within microseconds, and then sleep, so that an idle process
-// costs nothing.
+// costs nothing. A loop waits for its tasks, not for its workers: one that sleeps,
+// or that the system keeps from its core, is waited for only if it took a task.
 //
 // Threads do not live on in a forked process, and a lock that one of them held stays locked
 // there. So the first loop in such a process leaves all of the old workers behind, locks
@@ -37,7 +38,8 @@ class ThreadPool {
   int num_threads() const noexcept { return num_threads_; }
 
   // Calls function(context, task, thread) once for each task in [0, num_tasks);
-  // `thread` is below num_threads(). Returns when all are done. One caller at a time.
+  // `thread` is below num_threads(). Returns when all are done. One caller at a time, and fewer
+  // than 2^32 - 1 tasks.
   void run(std::int64_t num_tasks, Function function, void* context) noexcept;
 
   // The same for a callable `body(task, thread)`.
@@ -60,16 +62,20 @@ class ThreadPool {
     Workers& operator=(const Workers&) = delete;
 
     void work(int thread);
-    void take_tasks(int thread) noexcept;
+    std::int64_t take_tasks(std::uint32_t loop, int thread) noexcept;
+    void start(std::int64_t count, Function body, void* with) noexcept;
+    void wait_for(std::int64_t count) const noexcept;
     void stop() noexcept;
+    std::uint32_t loop() const noexcept;
 
     std::vector<std::thread> threads;
-    std::atomic<std::uint64_t> generation{0};
-    std::atomic<std::int64_t> next_task{0};
-    std::atomic<int> num_busy{0};
-    std::int64_t num_tasks = 0;
-    Function function = nullptr;
-    void* context = nullptr;
+    // The number of the loop in the upper half, its next task in the lower: a task is taken by
+    // raising it, so nobody takes one of a loop that is over.
+    std::atomic<std::uint64_t> ticket;
+    std::atomic<std::int64_t> num_tasks{0};
+    std::atomic<std::int64_t> num_done{0};  // by workers
+    std::atomic<Function> function{nullptr};
+    std::atomic<void*> context{nullptr};
     std::mutex mutex;
     std::condition_variable wake;
     std::atomic<int> num_sleeping{0};

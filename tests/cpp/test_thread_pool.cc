@@ -2,6 +2,7 @@
 #include <dlfcn.h>
 #include <pthread.h>
 
+#include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <system_error>
@@ -13,6 +14,20 @@ namespace {
 
 // Threads that the system still grants; negative: any number.
 int threads_left = -1;
+// While it is set, threads do not begin: as on a machine whose cores are all taken.
+std::atomic<bool> threads_held{false};
+
+struct Start {
+  void* (*function)(void*);
+  void* argument;
+};
+
+void* begin_when_let(void* given) {
+  const Start start = *static_cast<Start*>(given);
+  delete static_cast<Start*>(given);
+  while (threads_held.load()) std::this_thread::yield();
+  return start.function(start.argument);
+}
 
 }  // namespace
 
@@ -25,7 +40,7 @@ extern "C" __attribute__((visibility("default"))) int pthread_create(pthread_t* 
   static const auto create = reinterpret_cast<Create>(dlsym(RTLD_NEXT, "pthread_create"));
   if (threads_left == 0) return EAGAIN;
   if (threads_left > 0) --threads_left;
-  return create(thread, options, start, argument);
+  return create(thread, options, begin_when_let, new Start{start, argument});
 }
 
 namespace tokenfuse::test {
@@ -119,6 +134,24 @@ void check_pools_side_by_side() {
   CHECK(sum == 3 * 30 * 45);
 }
 
+// A loop waits for tasks, not for threads: held ones are missed by nobody, and none does a task of
+// a loop that is over.
+void check_late_workers() {
+  set_case("late workers");
+  threads_held = true;
+  {
+    ThreadPool pool(3);
+    for (int i = 0; i < 20; ++i) {
+      bool caller_alone = true;
+      pool.parallel_for(7, [&](std::int64_t, int thread) { caller_alone &= thread == 0; });
+      CHECK(caller_alone);
+      check_run(pool, 1 + i);
+    }
+    threads_held = false;
+    for (int i = 0; i < 200; ++i) check_run(pool, 1 + i % 9);
+  }
+}
+
 // The threads before the refused one are joined: the error reaches the caller.
 void check_refusal() {
   for (const int granted : {0, 1, 3}) {
@@ -147,6 +180,7 @@ int main() {
   check_rhythm();
   check_lifetimes();
   check_pools_side_by_side();
+  check_late_workers();
   check_refusal();
   check_default();
   return finish("thread_pool");
