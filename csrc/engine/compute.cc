@@ -8,8 +8,6 @@ namespace {
 // Below this much work, waking a thread (about 5 us) costs more than it saves.
 constexpr std::int64_t kMinParallelMacs = 64 * 1024;
 constexpr std::int64_t kMinParallelElements = 16 * 1024;
-// Tiles of rows per thread from which a thread takes its rows through a chain.
-constexpr std::int64_t kMinChainTiles = 4;
 // Queries from which packing keys and values in 16 bits pays.
 constexpr std::int64_t kMinInt16Queries = 16;
 
@@ -140,14 +138,12 @@ void Compute::norm(const Norm& norm, View x, View y, std::int64_t rows) noexcept
 }
 
 void Compute::chain(std::initializer_list<Link> links, View normed, std::int64_t rows) noexcept {
-  const std::int64_t tile = linear_int8_->tile_rows;
-  const std::int64_t tiles = (rows + tile - 1) / tile;
-  // With fewer tiles the weights are read too often for what is done with them.
-  if (precision_ == Precision::kInt8 && tiles >= kMinChainTiles * pool_.num_threads()) {
-    // Two tiles at a time: each passes the weights once.
-    const std::int64_t tasks = (tiles + 1) / 2;
+  const std::int64_t tasks = precision_ == Precision::kInt8
+                                 ? linear_int8_row_tasks(*linear_int8_, rows, pool_.num_threads())
+                                 : 1;
+  if (tasks > 1) {
     pool_.parallel_for(tasks, [&](std::int64_t task, int) {
-      chain_rows(links, normed, 2 * task * tile, std::min(rows, 2 * (task + 1) * tile));
+      chain_rows(links, normed, rows * task / tasks, rows * (task + 1) / tasks);
     });
     return;
   }

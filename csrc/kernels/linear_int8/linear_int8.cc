@@ -105,12 +105,19 @@ void linear_int8_rows(const LinearInt8Kernel& kernel, QuantizeFn quantize, const
   kernel.run(args, 0, args.m, 0, linear_int8_num_panels(kernel, args.n));
 }
 
+std::int64_t linear_int8_row_tasks(const LinearInt8Kernel& kernel, std::int64_t rows,
+                                   int num_threads) noexcept {
+  const std::int64_t tiles = (rows + kernel.tile_rows - 1) / kernel.tile_rows;
+  if (tiles < num_threads) return 1;
+  return ((tiles + 1) / 2 + num_threads - 1) / num_threads * num_threads;
+}
+
 void linear_int8(const LinearInt8Kernel& kernel, QuantizeFn quantize, const float* x,
                  std::int64_t ldx, const QuantizedRows& rows, LinearInt8Args args,
                  ThreadPool& pool) noexcept {
   if (args.m <= 0 || args.n <= 0) return;
   const std::int64_t num_panels = linear_int8_num_panels(kernel, args.n);
-  const std::int64_t num_threads = pool.num_threads();
+  const int num_threads = pool.num_threads();
   // Waking a thread costs about 5 us: below that much work (at some 200 GMAC/s per core) one
   // thread is faster.
   constexpr std::int64_t kMinMacs = 512 * 1024;
@@ -118,13 +125,12 @@ void linear_int8(const LinearInt8Kernel& kernel, QuantizeFn quantize, const floa
     linear_int8_rows(kernel, quantize, x, ldx, rows, args);
     return;
   }
-  const std::int64_t wanted = num_threads * 4;
-  const std::int64_t row_tiles = (args.m + kernel.tile_rows - 1) / kernel.tile_rows;
-  if (row_tiles >= wanted) {
+  const std::int64_t row_tasks = linear_int8_row_tasks(kernel, args.m, num_threads);
+  if (row_tasks > 1) {
     // Rows alone: a thread quantises those that it multiplies, and they are still in its cache.
-    pool.parallel_for(wanted, [&](std::int64_t task, int) {
-      const std::int64_t begin = row_tiles * task / wanted * kernel.tile_rows;
-      const std::int64_t end = std::min(args.m, row_tiles * (task + 1) / wanted * kernel.tile_rows);
+    pool.parallel_for(row_tasks, [&](std::int64_t task, int) {
+      const std::int64_t begin = args.m * task / row_tasks;
+      const std::int64_t end = args.m * (task + 1) / row_tasks;
       LinearInt8Args own = args;
       quantize_into(quantize, x, ldx, rows, begin, end, own);
       kernel.run(own, begin, end, 0, num_panels);
@@ -133,7 +139,7 @@ void linear_int8(const LinearInt8Kernel& kernel, QuantizeFn quantize, const floa
   }
   // Few rows: all of them at once, and the weights split.
   quantize_into(quantize, x, ldx, rows, 0, args.m, args);
-  const std::int64_t tasks = std::min(num_panels, wanted);
+  const std::int64_t tasks = std::min<std::int64_t>(num_panels, num_threads * 4);
   pool.parallel_for(tasks, [&](std::int64_t task, int) {
     kernel.run(args, 0, args.m, num_panels * task / tasks, num_panels * (task + 1) / tasks);
   });
