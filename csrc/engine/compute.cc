@@ -137,33 +137,33 @@ void Compute::norm(const Norm& norm, View x, View y, std::int64_t rows) noexcept
   });
 }
 
-void Compute::chain(std::initializer_list<Link> links, View normed, std::int64_t rows) noexcept {
+void Compute::chain(std::initializer_list<Link> links, std::int64_t rows) noexcept {
   const std::int64_t tasks = precision_ == Precision::kInt8
                                  ? linear_int8_row_tasks(*linear_int8_, rows, pool_.num_threads())
                                  : 1;
   if (tasks > 1) {
     pool_.parallel_for(tasks, [&](std::int64_t task, int) {
-      chain_rows(links, normed, rows * task / tasks, rows * (task + 1) / tasks);
+      chain_rows(links, rows * task / tasks, rows * (task + 1) / tasks);
     });
     return;
   }
   for (const Link& link : links) {
     View x = link.x;
     if (link.norm != nullptr) {
-      norm(*link.norm, x, normed, rows);
-      x = normed;
+      norm(*link.norm, x, link.normed, rows);
+      x = link.normed;
     }
     linear(*link.weights, x, link.y, rows, link.activation, link.residual);
   }
 }
 
-void Compute::chain_rows(std::initializer_list<Link> links, View normed, std::int64_t begin,
+void Compute::chain_rows(std::initializer_list<Link> links, std::int64_t begin,
                          std::int64_t end) noexcept {
   for (const Link& link : links) {
     View x = link.x;
     if (link.norm != nullptr) {
-      norm_rows(*link.norm, x, normed, begin, end);
-      x = normed;
+      norm_rows(*link.norm, x, link.normed, begin, end);
+      x = link.normed;
     }
     const PackedLinear& weights = *link.weights;
     linear_int8_rows(*linear_int8_, quantize_, x.row(begin), x.stride,

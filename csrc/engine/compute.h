@@ -48,12 +48,13 @@ struct HeadsArgs {
   float scale;
 };
 
-// One linear of a chain: y = act(norm(x) W^T + b) + residual, `norm` null for none. Each row of y
-// depends on the same row of x alone.
+// One linear of a chain: y = act(norm(x) W^T + b) + residual. Without a norm, that is where it is
+// null, x is used as it is; with one, `normed` keeps norm(x). Each row of y depends on the same row
+// of x alone.
 struct Link {
   const PackedLinear* weights;
   const Norm* norm;
-  View x, y;
+  View x, normed, y;
   Activation activation;
   View residual;
 };
@@ -83,8 +84,7 @@ class Compute {
   void norm(const Norm& norm, View x, View y, std::int64_t rows) noexcept;
   // The links one after the other. Where rows are many and weights 8-bit, a thread takes its rows
   // through all of them: they stay in its cache, and threads meet once instead of at every link.
-  // `normed` holds rows of the widest norm.
-  void chain(std::initializer_list<Link> links, View normed, std::int64_t rows) noexcept;
+  void chain(std::initializer_list<Link> links, std::int64_t rows) noexcept;
   // y = gelu_tanh(gate) * up, over `width` columns.
   void gated_gelu(View gate, View up, View y, std::int64_t rows, std::int64_t width) noexcept;
   void gated_add(float a, const float* x, float b, const float* z, float* y,
@@ -96,8 +96,7 @@ class Compute {
   void merge(const MergeAttentionArgs& args, float* weights) noexcept;
 
  private:
-  void chain_rows(std::initializer_list<Link> links, View normed, std::int64_t begin,
-                  std::int64_t end) noexcept;
+  void chain_rows(std::initializer_list<Link> links, std::int64_t begin, std::int64_t end) noexcept;
   void norm_rows(const Norm& norm, View x, View y, std::int64_t begin,
                  std::int64_t end) const noexcept;
   // With `first`, those of one of several threads.

@@ -65,10 +65,10 @@ void Fusion::layout(Arena& arena) noexcept {
 
 void Fusion::run_iteration(Compute& compute, const Workspace& space, const Iteration& iteration,
                            View f, std::int64_t num_latents) noexcept {
-  compute.norm(iteration.norm_text, t_, p_, num_latents);
-  compute.norm(iteration.norm_image, f, f_, num_latents);
-  compute.linear(iteration.query, p_, space.y, num_latents);
-  compute.linear(iteration.key_value, f_, key_values_, num_latents);
+  const Activation none = Activation::kNone;
+  compute.chain({{&iteration.query, &iteration.norm_text, t_, p_, space.y, none, {}},
+                 {&iteration.key_value, &iteration.norm_image, f, f_, key_values_, none, {}}},
+                num_latents);
   HeadsArgs heads{};
   heads.q = space.y;
   heads.k = key_values_;
@@ -80,9 +80,10 @@ void Fusion::run_iteration(Compute& compute, const Workspace& space, const Itera
   heads.scale = 1.0f / std::sqrt(static_cast<float>(heads.head_dim));
   compute.attend(heads);
   // P = LN(t) + tanh(alpha) Phi; F = P + tanh(beta) MLP(P).
-  compute.linear(iteration.output, space.o, p_, num_latents, Activation::kNone, p_);
-  compute.linear(iteration.up, p_, space.h, num_latents, activation_);
-  compute.linear(iteration.down, space.h, p_, num_latents, Activation::kNone, p_);
+  compute.chain({{&iteration.output, nullptr, space.o, {}, p_, none, p_},
+                 {&iteration.up, nullptr, p_, {}, space.h, activation_, {}},
+                 {&iteration.down, nullptr, space.h, {}, p_, none, p_}},
+                num_latents);
   compute.gated_add(iteration.lambda, p_.data, iteration.mu, original_.data, t_.data,
                     num_latents * width_);
   SelfLayer::run(compute, space, iteration.layers, t_, num_latents);

@@ -38,7 +38,7 @@ void SelfLayer::load(Loader& loader, const std::string& prefix, std::int64_t wid
 }
 
 Link SelfLayer::to_qkv(const Workspace& space, View x) const noexcept {
-  return {&qkv, &norm1, x, space.qkv, Activation::kNone, {nullptr, 0}};
+  return {&qkv, &norm1, x, space.y, space.qkv, Activation::kNone, {}};
 }
 
 void SelfLayer::attend(Compute& compute, const Workspace& space, std::int64_t rows) const noexcept {
@@ -58,18 +58,18 @@ void SelfLayer::attend(Compute& compute, const Workspace& space, std::int64_t ro
 void SelfLayer::run(Compute& compute, const Workspace& space, const std::vector<SelfLayer>& layers,
                     View x, std::int64_t rows) noexcept {
   if (layers.empty()) return;
-  compute.chain({layers[0].to_qkv(space, x)}, space.y, rows);
+  compute.chain({layers[0].to_qkv(space, x)}, rows);
   for (std::size_t i = 0; i < layers.size(); ++i) {
     const SelfLayer& layer = layers[i];
     layer.attend(compute, space, rows);
     // Only attention mixes rows: all from it to the next one is a chain.
-    const Link output{&layer.output, nullptr, space.o, x, Activation::kNone, x};
-    const Link up{&layer.up, &layer.norm2, x, space.h, layer.activation, {nullptr, 0}};
-    const Link down{&layer.down, nullptr, space.h, x, Activation::kNone, x};
+    const Link output{&layer.output, nullptr, space.o, {}, x, Activation::kNone, x};
+    const Link up{&layer.up, &layer.norm2, x, space.y, space.h, layer.activation, {}};
+    const Link down{&layer.down, nullptr, space.h, {}, x, Activation::kNone, x};
     if (i + 1 < layers.size()) {
-      compute.chain({output, up, down, layers[i + 1].to_qkv(space, x)}, space.y, rows);
+      compute.chain({output, up, down, layers[i + 1].to_qkv(space, x)}, rows);
     } else {
-      compute.chain({output, up, down}, space.y, rows);
+      compute.chain({output, up, down}, rows);
     }
   }
 }
