@@ -21,19 +21,24 @@ void ImageEncoder::load(Loader& loader, const VisionConfig& config) {
   width_ = config.width;
   mlp_dim_ = config.mlp_dim;
   class_token_ = config.class_token;
-  convs_.clear();
+  stem_.clear();
   layers_.clear();
   std::int64_t side = config.image_size, channels = 3;
   for (std::size_t i = 0; i < config.stem_widths.size(); ++i) {
     const Conv2dShape shape{side, side, channels, config.stem_widths[i], 3, 2, 1};
-    convs_.push_back(
+    stem_.push_back(
         load_conv(loader, "vision.stem." + std::to_string(i), shape, config.activation));
     side = shape.out_height();
     channels = shape.out_channels;
   }
   const std::int64_t kernel = config.patch_size >> config.stem_widths.size();
-  const Conv2dShape patch{side, side, channels, width_, kernel, kernel, 0};
-  convs_.push_back(load_conv(loader, "vision.patch", patch, Activation::kNone));
+  patch_shape_ = {side, side, channels, width_, kernel, kernel, 0};
+  const std::vector<float> weight =
+      loader.read("vision.patch.weight", {width_, channels, kernel, kernel});
+  std::vector<float> matrix(weight.size());
+  conv2d_matrix(patch_shape_, weight.data(), matrix.data());
+  patch_ =
+      loader.pack(matrix, loader.read("vision.patch.bias", {width_}), patch_shape_.patch(), width_);
   if (class_token_) first_ = loader.keep("vision.class_token", {1, width_});
   position_ = loader.keep("vision.position", {num_tokens_, width_});
   layers_.resize(static_cast<std::size_t>(config.num_layers));
@@ -45,17 +50,16 @@ void ImageEncoder::load(Loader& loader, const VisionConfig& config) {
 }
 
 void ImageEncoder::need(Workspace& space) const noexcept {
-  space.need(num_tokens_, width_, width_, mlp_dim_);
+  // The patches lie where a layer has its hidden rows.
+  space.need(num_tokens_, width_, width_, std::max(mlp_dim_, patch_.num_in));
 }
 
 void ImageEncoder::layout(Arena& arena, int num_threads) noexcept {
   x_ = {arena.floats(static_cast<std::size_t>(num_tokens_ * width_)), width_};
   std::size_t largest_map = 0, largest_scratch = 0;
-  for (std::size_t i = 0; i < convs_.size(); ++i) {
-    const Conv2dShape& shape = convs_[i].shape;
+  for (const Conv& conv : stem_) {
+    const Conv2dShape& shape = conv.shape;
     largest_scratch = std::max(largest_scratch, conv2d_scratch_floats(shape));
-    // The last one writes into x.
-    if (i + 1 == convs_.size()) break;
     const auto map = shape.out_height() * shape.out_width() * shape.out_channels;
     largest_map = std::max(largest_map, static_cast<std::size_t>(map));
   }
@@ -65,16 +69,21 @@ void ImageEncoder::layout(Arena& arena, int num_threads) noexcept {
 
 View ImageEncoder::run(Compute& compute, const Workspace& space, const float* image) noexcept {
   const float* from = image;
-  for (std::size_t i = 0; i < convs_.size(); ++i) {
-    const Conv& conv = convs_[i];
-    const bool last = i + 1 == convs_.size();
-    float* to = last ? x_.row(class_token_ ? 1 : 0) : maps_[i % 2];
+  for (std::size_t i = 0; i < stem_.size(); ++i) {
+    const Conv& conv = stem_[i];
+    float* to = maps_[i % 2];
     conv2d(compute.linear_kernel(), conv.shape, from, conv.packed, conv.bias, conv.activation, to,
            conv_scratch_, compute.pool());
     from = to;
   }
-  if (class_token_) std::copy(first_, first_ + width_, x_.data);
-  compute.gated_add(1.0f, x_.data, 1.0f, position_, x_.data, num_tokens_ * width_);
+  const std::int64_t across = patch_shape_.out_width(), first = class_token_ ? 1 : 0;
+  const View patches{space.h.data, patch_.num_in}, position{const_cast<float*>(position_), width_};
+  compute.pool().parallel_for(patch_shape_.out_height(), [&](std::int64_t row, int) {
+    conv2d_patches(patch_shape_, from, row, patches.row(row * across));
+  });
+  compute.linear(patch_, patches, x_.rows(first), num_tokens_ - first, Activation::kNone,
+                 position.rows(first));
+  if (class_token_) compute.gated_add(1.0f, first_, 1.0f, position_, x_.data, width_);
   SelfLayer::run(compute, space, layers_, x_, num_tokens_);
   compute.norm(norm_, x_, x_, num_tokens_);
   return x_;

@@ -31,7 +31,10 @@ class ImageEncoder {
 
   std::int64_t num_tokens_ = 0, width_ = 0, mlp_dim_ = 0;
   bool class_token_ = false;
-  std::vector<Conv> convs_;
+  std::vector<Conv> stem_;
+  // Patches do not overlap: together they are one linear, in the engine's precision.
+  Conv2dShape patch_shape_{};
+  PackedLinear patch_;
   const float* first_ = nullptr;
   const float* position_ = nullptr;
   std::vector<SelfLayer> layers_;

@@ -25,6 +25,13 @@ struct Conv2dShape {
 // Floats that `conv2d_pack` writes.
 std::size_t conv2d_packed_floats(const LinearKernel& kernel, const Conv2dShape& shape) noexcept;
 
+// The weights as those of `linear`: (out_channels, patch()), in the order of a patch.
+void conv2d_matrix(const Conv2dShape& shape, const float* w, float* matrix) noexcept;
+
+// The inputs of the output row `out_row`, one output pixel after the other: patch() floats each.
+void conv2d_patches(const Conv2dShape& shape, const float* x, std::int64_t out_row,
+                    float* patches) noexcept;
+
 // `temporary` holds out_channels * patch() floats.
 void conv2d_pack(const LinearKernel& kernel, const Conv2dShape& shape, const float* w,
                  float* temporary, float* packed) noexcept;
@@ -36,7 +43,7 @@ inline std::size_t conv2d_scratch_floats(const Conv2dShape& shape) noexcept {
 
 // `scratch` is one block of conv2d_scratch_floats() floats per thread, behind each other.
 void conv2d(const LinearKernel& kernel, const Conv2dShape& shape, const float* x,
-            const float* packed, const float* bias, Activation activation, float* y,
-            float* scratch, ThreadPool& pool) noexcept;
+            const float* packed, const float* bias, Activation activation, float* y, float* scratch,
+            ThreadPool& pool) noexcept;
 
 }  // namespace tokenfuse
