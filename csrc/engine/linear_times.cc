@@ -32,7 +32,7 @@ Args args_of(const LinearShape& shape, float* y) noexcept {
   args.ldy = args.n = shape.num_out;
   args.m = shape.rows;
   args.k = shape.num_in;
-  args.activation = Activation::kNone;
+  args.activation = Activation::kGelu;
   return args;
 }
 

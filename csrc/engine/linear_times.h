@@ -17,9 +17,10 @@ struct LinearShape {
   std::int64_t rows, num_in, num_out;
 };
 
-// y = x W^T as the engine computes it: packed once, x quantised or rounded at every call. The
-// threads come with the call, so that layers that are compared share them: workers of a second
-// pool would still spin when it is the first one's turn.
+// y = gelu(x W^T), the first layer of an MLP, as the engine computes it: packed once, x quantised
+// or rounded at every call. With its GELU, as that is cheaper beside an 8-bit product. The threads
+// come with the call, so that layers that are compared share them: workers of a second pool would
+// still spin when it is the first one's turn.
 class TimedLinear {
  public:
   // `weight_NK`: num_out rows of num_in. Throws std::bad_alloc.
