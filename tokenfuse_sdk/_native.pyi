@@ -86,7 +86,6 @@ def linear_times(
     rows: int,
     num_in: int,
     num_out: int,
-    num_threads: int = 0,
     isa: str = "",
     budget_seconds: float = 0.0,
 ) -> list[float]: ...

@@ -8,7 +8,7 @@
 namespace tokenfuse {
 namespace {
 
-// The first fills caches and wakes threads, and is not counted.
+// The first fills caches and is not counted.
 constexpr std::size_t kMinRounds = 4;
 
 Packing packing_of(Precision precision, Isa isa) noexcept {
@@ -39,21 +39,21 @@ Args args_of(const LinearShape& shape, float* y) noexcept {
 }  // namespace
 
 TimedLinear::TimedLinear(Precision precision, Isa isa, const LinearShape& shape,
-                         const std::vector<float>& weight_NK, int num_threads)
+                         const std::vector<float>& weight_NK)
     : precision_(precision), packing_(packing_of(precision, isa)), shape_(shape) {
   Arena plan;
-  layout(plan, weight_NK, num_threads);
+  layout(plan, weight_NK);
   arena_ = std::make_unique<Arena>(plan.peak_bytes());
   if (!arena_->ok()) throw std::bad_alloc();
-  layout(*arena_, weight_NK, num_threads);
+  layout(*arena_, weight_NK);
 }
 
-void TimedLinear::layout(Arena& arena, const std::vector<float>& weight_NK, int num_threads) {
+void TimedLinear::layout(Arena& arena, const std::vector<float>& weight_NK) {
   const TensorMap no_tensors;
   weights_ = Loader(no_tensors, packing_, arena).pack(weight_NK, {}, shape_.num_in, shape_.num_out);
   if (precision_ == Precision::kBf16) {
     bf16_scratch_ = arena.bytes(
-        linear_bf16_scratch_bytes(*packing_.bf16, shape_.rows, shape_.num_in, num_threads));
+        linear_bf16_scratch_bytes(*packing_.bf16, shape_.rows, shape_.num_in, pool_.num_threads()));
   }
   if (precision_ != Precision::kInt8) return;
   const auto rows = static_cast<std::size_t>(shape_.rows);
@@ -64,12 +64,12 @@ void TimedLinear::layout(Arena& arena, const std::vector<float>& weight_NK, int 
   quantized_.sum = static_cast<std::int32_t*>(arena.bytes(rows * sizeof(std::int32_t)));
 }
 
-void TimedLinear::run(const float* x, float* y, ThreadPool& pool) noexcept {
+void TimedLinear::run(const float* x, float* y) noexcept {
   if (precision_ == Precision::kInt8) {
     auto args = args_of<LinearInt8Args>(shape_, y);
     args.packed = weights_.packed_int8;
     args.weight_scale = weights_.scale;
-    linear_int8(*packing_.int8, packing_.quantize, x, shape_.num_in, quantized_, args, pool);
+    linear_int8(*packing_.int8, packing_.quantize, x, shape_.num_in, quantized_, args, pool_);
     return;
   }
   if (precision_ == Precision::kBf16) {
@@ -77,18 +77,18 @@ void TimedLinear::run(const float* x, float* y, ThreadPool& pool) noexcept {
     args.x = x;
     args.ldx = shape_.num_in;
     args.packed = weights_.packed_bf16;
-    linear_bf16(*packing_.bf16, args, bf16_scratch_, pool);
+    linear_bf16(*packing_.bf16, args, bf16_scratch_, pool_);
     return;
   }
   auto args = args_of<LinearArgs>(shape_, y);
   args.x = x;
   args.ldx = shape_.num_in;
   args.packed = weights_.packed;
-  linear(*packing_.kernel, args, pool);
+  linear(*packing_.kernel, args, pool_);
 }
 
 std::vector<double> time_linears(const std::vector<Precision>& precisions, const LinearShape& shape,
-                                 Isa isa, int num_threads, double budget_seconds) {
+                                 Isa isa, double budget_seconds) {
   using Clock = std::chrono::steady_clock;
   const auto seconds_since = [](Clock::time_point begin) {
     return std::chrono::duration<double>(Clock::now() - begin).count();
@@ -98,9 +98,8 @@ std::vector<double> time_linears(const std::vector<Precision>& precisions, const
   std::vector<float> y(static_cast<std::size_t>(shape.rows * shape.num_out));
   std::vector<std::unique_ptr<TimedLinear>> layers;
   for (const Precision precision : precisions) {
-    layers.push_back(std::make_unique<TimedLinear>(precision, isa, shape, weight_NK, num_threads));
+    layers.push_back(std::make_unique<TimedLinear>(precision, isa, shape, weight_NK));
   }
-  ThreadPool pool(num_threads);
   std::vector<double> least(layers.size(), std::numeric_limits<double>::infinity());
   const auto began = Clock::now();
   for (std::size_t round = 0; round < kMinRounds || seconds_since(began) < budget_seconds;
@@ -109,7 +108,7 @@ std::vector<double> time_linears(const std::vector<Precision>& precisions, const
       // Another one first in each round: what runs before leaves its traces in the caches.
       const std::size_t i = (round + turn) % layers.size();
       const auto begin = Clock::now();
-      layers[i]->run(x.data(), y.data(), pool);
+      layers[i]->run(x.data(), y.data());
       const double taken = seconds_since(begin);
       if (round > 0) least[i] = std::min(least[i], taken);
     }

@@ -18,21 +18,21 @@ struct LinearShape {
 };
 
 // y = gelu(x W^T), the first layer of an MLP, as the engine computes it: packed once, x quantised
-// or rounded at every call. With its GELU, as that is cheaper beside an 8-bit product. The threads
-// come with the call, so that layers that are compared share them: workers of a second pool would
-// still spin when it is the first one's turn.
+// or rounded at every call. With its GELU, as that is cheaper beside an 8-bit product. On one
+// thread: new ones begin on the CPU of the one that started them, and for some milliseconds their
+// times are those of the scheduler. (On a 2-core Zen 5 forced to AVX2, 60 probes of 2 ms with 2
+// threads chose bf16 as often as fp32, and with one thread always fp32.)
 class TimedLinear {
  public:
   // `weight_NK`: num_out rows of num_in. Throws std::bad_alloc.
   TimedLinear(Precision precision, Isa isa, const LinearShape& shape,
-              const std::vector<float>& weight_NK, int num_threads);
+              const std::vector<float>& weight_NK);
 
-  // x: `rows` rows of num_in; y: `rows` rows of num_out. `pool` has the number of threads that
-  // was given.
-  void run(const float* x, float* y, ThreadPool& pool) noexcept;
+  // x: `rows` rows of num_in; y: `rows` rows of num_out.
+  void run(const float* x, float* y) noexcept;
 
  private:
-  void layout(Arena& arena, const std::vector<float>& weight_NK, int num_threads);
+  void layout(Arena& arena, const std::vector<float>& weight_NK);
 
   Precision precision_;
   Packing packing_;
@@ -41,12 +41,13 @@ class TimedLinear {
   QuantizedRows quantized_{};
   void* bf16_scratch_ = nullptr;
   std::unique_ptr<Arena> arena_;
+  ThreadPool pool_{1};
 };
 
 // The least seconds of one call for each precision, in the order given. The precisions take turns,
 // a few at least and then until `budget_seconds` are over.
-// Throws std::bad_alloc; std::system_error where the system refuses a thread.
+// Throws std::bad_alloc.
 std::vector<double> time_linears(const std::vector<Precision>& precisions, const LinearShape& shape,
-                                 Isa isa, int num_threads, double budget_seconds);
+                                 Isa isa, double budget_seconds);
 
 }  // namespace tokenfuse

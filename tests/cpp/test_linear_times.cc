@@ -4,7 +4,6 @@
 #include <cmath>
 
 #include "check.h"
-#include "core/thread_pool.h"
 #include "engine/linear_times.h"
 
 namespace tokenfuse::test {
@@ -23,19 +22,17 @@ std::vector<float> waves(std::int64_t count, double step) {
   return values;
 }
 
-void check_products(Isa isa, const LinearShape& shape, int num_threads) {
+void check_products(Isa isa, const LinearShape& shape) {
   const std::vector<float> x = waves(shape.rows * shape.num_in, 0.7);
   const std::vector<float> w = waves(shape.num_out * shape.num_in, 1.3);
-  ThreadPool pool(num_threads);
   for (int p = 0; p < 3; ++p) {
-    set_case("%s, precision %d, %d threads, %d x %d x %d", isa_name(isa), p, num_threads,
-             static_cast<int>(shape.rows), static_cast<int>(shape.num_in),
-             static_cast<int>(shape.num_out));
+    set_case("%s, precision %d, %d x %d x %d", isa_name(isa), p, static_cast<int>(shape.rows),
+             static_cast<int>(shape.num_in), static_cast<int>(shape.num_out));
     std::vector<float> y(static_cast<std::size_t>(shape.rows * shape.num_out), NAN);
-    TimedLinear layer(kPrecisions[p], isa, shape, w, num_threads);
+    TimedLinear layer(kPrecisions[p], isa, shape, w);
     // Twice: nothing of a call may be left in the next one.
-    layer.run(x.data(), y.data(), pool);
-    layer.run(x.data(), y.data(), pool);
+    layer.run(x.data(), y.data());
+    layer.run(x.data(), y.data());
     bool near = true;
     for (std::int64_t m = 0; m < shape.rows; ++m) {
       for (std::int64_t n = 0; n < shape.num_out; ++n) {
@@ -58,11 +55,11 @@ void check_products(Isa isa, const LinearShape& shape, int num_threads) {
 void check_times(Isa isa) {
   set_case("times, %s", isa_name(isa));
   for (const double budget : {0.0, 1e-3}) {
-    const auto times = time_linears({kPrecisions, kPrecisions + 3}, {5, 24, 40}, isa, 2, budget);
+    const auto times = time_linears({kPrecisions, kPrecisions + 3}, {5, 24, 40}, isa, budget);
     CHECK(times.size() == 3);
     for (const double seconds : times) CHECK(std::isfinite(seconds) && seconds >= 0.0);
   }
-  CHECK(time_linears({Precision::kInt8}, {1, 1, 1}, isa, 1, 0.0).size() == 1);
+  CHECK(time_linears({Precision::kInt8}, {1, 1, 1}, isa, 0.0).size() == 1);
 }
 
 }  // namespace
@@ -74,7 +71,7 @@ int main() {
     if (!isa_available(isa)) continue;
     for (const LinearShape& shape :
          {LinearShape{1, 1, 1}, LinearShape{3, 7, 13}, LinearShape{37, 61, 97}}) {
-      for (const int num_threads : {1, 3}) test::check_products(isa, shape, num_threads);
+      test::check_products(isa, shape);
     }
     test::check_times(isa);
   }

@@ -13,8 +13,8 @@ from tokenfuse_sdk.runtime.placement import PRECISIONS, Placement
 
 __all__ = ["Probe", "choose_precision"]
 
-# Of a config, precisions and a number of threads: seconds by precision.
-Probe = Callable[[ModelConfig, Sequence[str], int | None], Mapping[str, float]]
+# Of a config and precisions: seconds by precision.
+Probe = Callable[[ModelConfig, Sequence[str]], Mapping[str, float]]
 
 
 def choose_precision(
@@ -47,7 +47,7 @@ def choose_precision(
     passing = [name for name in others if _passes(record, name)]
     if not passing:
         return _chosen(placement, exact, [f"{exact} alone passes the gate", *said.values()])
-    times = probe(bundle.config, [exact, *passing], placement.num_threads)
+    times = probe(bundle.config, [exact, *passing])
     choice = fastest(times)
     shares = {name: f"{times[name] / times[exact]:.2f} of {exact}'s time here" for name in passing}
     if choice == exact:

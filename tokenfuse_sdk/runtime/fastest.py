@@ -11,42 +11,39 @@ from tokenfuse_sdk.runtime import native_cpu
 __all__ = ["MAX_SHARE", "fastest", "linear_times"]
 
 # A less exact precision must save this much, or the choice would hang on noise. Measured on a Zen 5
-# beside other work: int8 on AVX-512 takes 0.24 to 0.43 of fp32's time, bf16 with its own
-# instruction 0.46 to 0.67; what is no faster takes 0.90 to 1.1 in single runs.
-MAX_SHARE = 0.85
-# Of the whole probe; a load takes ten times that.
+# whose cores were busy, in 400 probes: what is faster (int8 with AVX-512, bf16 with its own
+# instruction) takes 0.27 to 0.62 of fp32's time, what is not 0.85 and more.
+MAX_SHARE = 0.8
+# Of the turns; those of the largest models take longer, as each precision has four.
 _BUDGET_SECONDS = 2e-3
 # A larger picture has more tokens, and its rows only repeat these.
 _MAX_ROWS = 64
 
 
-def linear_times(
-    config: ModelConfig, precisions: Sequence[str], num_threads: int | None
-) -> dict[str, float]:
+def linear_times(config: ModelConfig, precisions: Sequence[str]) -> dict[str, float]:
     """Seconds that a linear of the model takes on this CPU, by precision.
 
-    It is the first layer of the vision MLP, the largest linear of a picture. The precisions take
-    turns, and the least time of each counts, since whatever disturbs a turn makes it longer.
+    It is the first layer of the vision MLP, the largest linear of a picture, on one thread: what
+    the others compute is the same, and threads that have just begun take their time to part. The
+    precisions take turns, and the least time of each counts, since whatever disturbs a turn makes
+    it longer.
 
     Args:
         config: the model.
         precisions: to compare.
-        num_threads: that one call uses; None for what affinity and cgroup allow.
 
     Raises:
-        DeviceError: the compiled module does not load, or the system has not the memory or the
-            threads.
+        DeviceError: the compiled module does not load, or the system has not the memory.
         ConfigError: TOKENFUSE_FORCE_ISA has a value that this machine does not allow.
     """
     vision = config.vision
     isa = native_cpu.chosen_isa()
-    with native_cpu.lack_told(config, num_threads):
+    with native_cpu.lack_told(config, num_threads=1):
         times = load_native().linear_times(
             list(precisions),
             rows=min(vision.num_tokens, _MAX_ROWS),
             num_in=vision.width,
             num_out=vision.mlp_dim,
-            num_threads=num_threads or 0,
             isa=isa,
             budget_seconds=_BUDGET_SECONDS,
         )
