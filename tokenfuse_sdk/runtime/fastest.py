@@ -11,8 +11,8 @@ from tokenfuse_sdk.runtime import native_cpu
 __all__ = ["MAX_SHARE", "fastest", "linear_times"]
 
 # A less exact precision must save this much, or the choice would hang on noise. Measured on a Zen 5
-# whose cores were busy, in 400 probes: what is faster (int8 with AVX-512, bf16 with its own
-# instruction) takes 0.27 to 0.62 of fp32's time, what is not 0.85 and more.
+# whose cores were busy, in some 600 probes: what is faster (int8 with AVX-512, bf16 with its own
+# instruction) takes 0.27 to 0.62 of fp32's time, what is not 0.85 to 1.2, but for 1 in 100.
 MAX_SHARE = 0.8
 # Of the turns; those of the largest models take longer, as each precision has four.
 _BUDGET_SECONDS = 2e-3
