@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from tokenfuse_training.ask import scenes_asked
+from tokenfuse_training.progress import bar
 from tokenfuse_training.recipes.scenes_nano import SCENES_NANO
 
 if TYPE_CHECKING:
@@ -14,7 +15,9 @@ if TYPE_CHECKING:
 
     from tokenfuse_sdk.bundle import PrecisionRecord
 
-__all__ = ["REQUIRED_PER_MILLE", "measure_precisions"]
+__all__ = ["NUM_QUESTIONS", "REQUIRED_PER_MILLE", "measure_precisions", "record_measured"]
+
+NUM_QUESTIONS = 2_000
 
 # Answers in a thousand that must be fp32's, for a precision to be chosen by itself.
 REQUIRED_PER_MILLE = 995
@@ -24,7 +27,7 @@ def measure_precisions(
     path: str | os.PathLike[str],
     *,
     split: str = "test",
-    num_questions: int = 2_000,
+    num_questions: int = NUM_QUESTIONS,
     seed: int | None = None,
     num_threads: int | None = None,
     report: Callable[[int], None] = lambda done: None,
@@ -90,3 +93,33 @@ def measure_precisions(
             for name in names
         },
     )
+
+
+def record_measured(
+    path: str | os.PathLike[str],
+    *,
+    split: str = "test",
+    num_questions: int = NUM_QUESTIONS,
+    seed: int | None = None,
+    num_threads: int | None = None,
+    overwrite: bool = False,
+) -> PrecisionRecord:
+    """`measure_precisions` with a bar; the record becomes a part of the bundle.
+
+    Raises:
+        BundleExistsError: there is a record, and `overwrite` was not given; nothing is measured.
+    """
+    from tokenfuse_sdk.bundle import check_record, record_precisions
+
+    check_record(path, overwrite=overwrite)
+    with bar("asking in every precision", total=num_questions) as update:
+        record = measure_precisions(
+            path,
+            split=split,
+            num_questions=num_questions,
+            seed=seed,
+            num_threads=num_threads,
+            report=lambda done: update(completed=done),
+        )
+    record_precisions(path, record, overwrite=overwrite)
+    return record

@@ -35,29 +35,24 @@ def precisions(
     The record becomes a part of the bundle. Where nobody asks for a precision, a model runs in
     the fastest one that passes.
     """
-    from tokenfuse_sdk.bundle import check_record, record_precisions
     from tokenfuse_sdk.errors import BundleExistsError, OutputExistsError
     from tokenfuse_sdk.shipped import find_bundle
-    from tokenfuse_training.precisions import measure_precisions
-    from tokenfuse_training.progress import bar
+    from tokenfuse_training.precisions import record_measured
 
     path = find_bundle(bundle)
     try:
-        check_record(path, overwrite=overwrite)
-    except BundleExistsError as error:
-        raise OutputExistsError(
-            f"{path} has a record of its precisions; pass --overwrite to measure again"
-        ) from error
-    with bar("asking in every precision", total=num_questions) as update:
-        record = measure_precisions(
+        record = record_measured(
             path,
             split=split,
             num_questions=num_questions,
             seed=seed,
             num_threads=num_threads,
-            report=lambda done: update(completed=done),
+            overwrite=overwrite,
         )
-    record_precisions(path, record, overwrite=overwrite)
+    except BundleExistsError as error:
+        raise OutputExistsError(
+            f"{path} has a record of its precisions; pass --overwrite to measure again"
+        ) from error
     if as_json:
         passed = [name for name in record.counts if record.passes(name)]
         click.echo(json.dumps(record.to_dict() | {"passed": passed}, indent=2))
