@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 import shutil
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
-from tokenfuse_sdk.bundle import write_bundle
+from tokenfuse_sdk.bundle import BudgetCount, PrecisionRecord, write_bundle
 from tokenfuse_sdk.config import ModelConfig
 from tokenfuse_sdk.preprocess import PreprocessConfig
 from tokenfuse_sdk.sizes import named_config
@@ -81,3 +82,31 @@ def _bundle_once(bundle_parts: dict, tmp_path_factory: pytest.TempPathFactory) -
 def bundle(_bundle_once: pathlib.Path, tmp_path: pathlib.Path) -> pathlib.Path:
     """A bundle of one's own, to be damaged at will."""
     return pathlib.Path(shutil.copytree(_bundle_once, tmp_path / "random-small"))
+
+
+@pytest.fixture
+def record_of() -> Callable[..., PrecisionRecord]:
+    """A record of 2,000 questions for a read bundle; `same` by precision, at the last budget."""
+
+    def make(bundle, *, isa: str = "scalar", **same: int) -> PrecisionRecord:
+        budgets = bundle.config.fusion.token_budgets
+        return PrecisionRecord(
+            weights_sha256=bundle.digest,
+            isa=isa,
+            data="scenes",
+            split="test",
+            seed=3,
+            num_questions=2_000,
+            required_per_mille=995,
+            counts={
+                name: tuple(
+                    BudgetCount(
+                        token_budget=n, same=count if n == budgets[-1] else 2_000, right=1_900
+                    )
+                    for n in budgets
+                )
+                for name, count in {"fp32": 2_000, **same}.items()
+            },
+        )
+
+    return make

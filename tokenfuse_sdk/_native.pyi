@@ -81,6 +81,15 @@ def conv2d(
     num_threads: int,
     /,
 ) -> _Float: ...
+def linear_times(
+    precisions: Sequence[str],
+    *,
+    rows: int,
+    num_in: int,
+    num_out: int,
+    isa: str = "",
+    budget_seconds: float = 0.0,
+) -> list[float]: ...
 
 class CpuEngine:
     def __init__(

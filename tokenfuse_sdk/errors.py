@@ -131,7 +131,7 @@ class BundleSizeError(BundleError):
 
 
 class BundleHashError(BundleError):
-    """A file's sha256 is not the one in the manifest."""
+    """A file's sha256 is not the one in the manifest, or what was measured is another file."""
 
 
 class TensorHeaderError(BundleError):

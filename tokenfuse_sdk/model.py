@@ -29,7 +29,7 @@ from tokenfuse_sdk.image_tokens import ImageTokens
 from tokenfuse_sdk.preprocess import decode_image, preprocess
 from tokenfuse_sdk.preprocess.decode import ImageSource
 from tokenfuse_sdk.results import Answer, ModelInfo, Score, Timings, TokenMap
-from tokenfuse_sdk.runtime import Placement, Runtime, open_runtime, place
+from tokenfuse_sdk.runtime import Placement, Runtime, choose_precision, open_runtime, place
 from tokenfuse_sdk.shipped import find_bundle, shipped_models
 
 __all__ = ["Model", "load"]
@@ -55,7 +55,9 @@ def load(
         device: "cpu", "cuda", or "auto", which alone may choose; read it back from
             `Model.device`.
         precision: "fp32", "bf16" (weights of linears in bfloat16) or "int8" (linears in
-            8 bits); None for the device's own, "fp32" on a CPU.
+            8 bits). None for the fastest here of those that answer like fp32, by the bundle's
+            record, and for fp32 where it has none; read it back from `Model.precision`, and
+            why from `Model.info`.
         token_budget: N, how many tokens a picture and a question are merged to when a
             call does not say; one of the model's budgets, None for the largest. Fewer
             are faster and less accurate; the model card says how much.
@@ -80,7 +82,7 @@ def load(
             f"model as text: {', '.join(shipped_models()) or 'none in this installation'}"
         )
     bundle = read_bundle(folder)
-    return Model(bundle, placement, token_budget=token_budget)
+    return Model(bundle, choose_precision(placement, bundle), token_budget=token_budget)
 
 
 class Model:
@@ -144,6 +146,7 @@ class Model:
     @property
     def precision(self) -> str:
         """Of the arithmetic."""
+        assert self._placement.precision is not None
         return self._placement.precision
 
     @property
@@ -167,8 +170,9 @@ class Model:
             max_answer_tokens=config.decoder.max_tokens,
             vocab_size=config.text.vocab_size,
             device=self.device,
-            device_reason=self._placement.reason,
+            device_reason=self._placement.device_reason,
             precision=self.precision,
+            precision_reason=self._placement.precision_reason,
             isa=facts.isa,
             num_threads=facts.num_threads,
         )

@@ -119,6 +119,7 @@ class ModelInfo:
         device: where it runs.
         device_reason: why it runs there.
         precision: of the arithmetic.
+        precision_reason: why this one, with what the bundle records of it.
         isa: instruction set of the kernels, "" where that means nothing.
         num_threads: that one call uses.
     """
@@ -136,6 +137,7 @@ class ModelInfo:
     device: str
     device_reason: str
     precision: str
+    precision_reason: str
     isa: str
     num_threads: int
 

@@ -8,5 +8,6 @@ namespace tokenfuse {
 void bind_isa(pybind11::module_& module);
 void bind_ops(pybind11::module_& module);
 void bind_engine(pybind11::module_& module);
+void bind_linear_times(pybind11::module_& module);
 
 }  // namespace tokenfuse

@@ -8,6 +8,7 @@
 #include "bind/arrays.h"
 #include "bind/bind.h"
 #include "bind/isa_choice.h"
+#include "bind/precision_name.h"
 #include "engine/cpu_engine.h"
 
 namespace py = pybind11;
@@ -100,25 +101,6 @@ TensorMap tensors_of(const py::dict& weights) {
 Ids ids_of(const IdArray& array, const char* name) {
   if (array.ndim() != 1) throw std::invalid_argument(std::string(name) + ": need one axis");
   return {array.data(), array.shape(0)};
-}
-
-Precision precision_of(const std::string& name) {
-  if (name == "fp32") return Precision::kFp32;
-  if (name == "bf16") return Precision::kBf16;
-  if (name == "int8") return Precision::kInt8;
-  throw std::invalid_argument("precision '" + name +
-                              "' is not known; choose one of fp32, bf16, int8");
-}
-
-const char* precision_name(Precision precision) {
-  switch (precision) {
-    case Precision::kBf16:
-      return "bf16";
-    case Precision::kInt8:
-      return "int8";
-    default:
-      return "fp32";
-  }
 }
 
 std::unique_ptr<CpuEngine> make_engine(const py::dict& config, const py::dict& weights,

@@ -5,4 +5,5 @@ PYBIND11_MODULE(_native, module) {
   tokenfuse::bind_isa(module);
   tokenfuse::bind_ops(module);
   tokenfuse::bind_engine(module);
+  tokenfuse::bind_linear_times(module);
 }

@@ -27,5 +27,5 @@ def test_help_loads_no_torch():
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
-    for verb in ("demo", "answer", "info", "doctor", "train", "evaluate", "flops"):
+    for verb in ("demo", "answer", "info", "doctor", "flops", "evaluate", "precisions", "train"):
         assert verb in run.stdout

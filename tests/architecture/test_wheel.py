@@ -20,6 +20,7 @@ _BUNDLE = {
     "golden.safetensors",
     "manifest.json",
     "model.safetensors",
+    "precisions.json",
     "preprocessor_config.json",
     "tokenizer.json",
 }

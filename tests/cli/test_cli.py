@@ -94,7 +94,9 @@ def test_answer_in_json_with_candidates(run, picture, bundle):
         1,
     )
     assert code == 0
-    (row,) = json.loads(out)["answers"]
+    facts = json.loads(out)
+    (row,) = facts["answers"]
+    assert facts["model"]["precision_reason"].startswith("auto: the bundle records no precisions")
     assert row["token_budget"] == 4
     assert [s["text"] for s in row["scores"]] == ["yes", "no"]
     assert sum(s["probability"] for s in row["scores"]) == pytest.approx(1.0)
@@ -163,6 +165,10 @@ def test_info(run, bundle):
     facts = json.loads(out)
     assert facts["token_budgets"] == [2, 4, 8]
     assert facts["memory"]["weights_bytes"] > 0
+    assert (facts["precision"], facts["device"]) == ("fp32", "cpu")
+    code, out, _ = run("info", "-m", bundle, "--precision", "int8")
+    assert code == 0
+    assert "asked for; may answer unlike fp32: the bundle records no precisions" in out
     assert "# random-small" in facts["card"]
 
 
@@ -174,6 +180,7 @@ def test_doctor(run):
     assert checks["model scenes-nano"]["ok"]
     code, out, _ = run("doctor")
     assert "golden outputs within" in out
+    assert "answers like fp32 in" in out or "fp32 is the fastest" in out
 
 
 def test_doctor_reports_what_is_broken(run, monkeypatch):

@@ -37,7 +37,7 @@ def test_engine_and_reference_answer_alike_and_right(asked, token_budget):
     reference = model_from_weights(bundle.config, dict(bundle.weights))
     differ, right, total = [], 0, 0
     by_family: dict[str, list[bool]] = {}
-    with tf.load("scenes-nano", token_budget=token_budget) as model:
+    with tf.load("scenes-nano", precision="fp32", token_budget=token_budget) as model:
         for image, questions in asked:
             tokens = model.encode_image(image)
             ids = [bundle.tokenizer.encode(f"answer: {q.text}", 64).tolist() for q in questions]
@@ -66,7 +66,7 @@ def test_engine_and_reference_answer_alike_and_right(asked, token_budget):
 def test_a_lower_precision_answers_as_fp32_does(precision: str) -> None:
     same, right, total, index = 0, 0, 0, 0
     with (
-        tf.load("scenes-nano") as full,
+        tf.load("scenes-nano", precision="fp32") as full,
         tf.load("scenes-nano", precision=precision) as small,
     ):
         assert (small.precision, small.info.precision) == (precision, precision)

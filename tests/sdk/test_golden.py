@@ -22,7 +22,7 @@ def shipped():
 
 @pytest.fixture(scope="module")
 def runtime(shipped):
-    return open_runtime(shipped.config, shipped.weights, place("cpu"))
+    return open_runtime(shipped.config, shipped.weights, place("cpu", "fp32"))
 
 
 class Damaged:

@@ -32,7 +32,7 @@ def trained(tmp_path_factory):
 
 def test_the_bundle_is_one_that_the_sdk_loads(trained):
     output, _ = trained
-    with tf.load(output) as model:
+    with tf.load(output, precision="fp32") as model:
         answer = model.answer(tf.example_images()[0], "is there a star?")
         assert answer.token_budget == 16
         card = model.card
@@ -49,6 +49,9 @@ def test_the_bundle_is_one_that_the_sdk_loads(trained):
     ):
         assert word in card, word
     assert "earlier run" not in card
+    record = tf.bundle.read_bundle(output).precisions
+    assert record is not None
+    assert record.num_questions == 200
     assert json.loads((output / "config.json").read_text())["name"] == "scenes-nano"
     again = run("-o", output, *SMALL, check=False)
     assert "exists" in str(again.exception)

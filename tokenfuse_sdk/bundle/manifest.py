@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from tokenfuse_sdk.bundle.precisions import PRECISIONS_NAME
 from tokenfuse_sdk.errors import (
     BundleFormatError,
     BundleMissingFileError,
@@ -21,8 +22,10 @@ __all__ = [
     "FILE_CAPS",
     "FORMAT_VERSION",
     "MANIFEST_NAME",
+    "OPTIONAL_FILES",
     "FileEntry",
     "Manifest",
+    "file_entry",
     "make_manifest",
     "parse_manifest",
 ]
@@ -31,16 +34,19 @@ FORMAT_VERSION = 1
 MANIFEST_NAME = "manifest.json"
 
 _MEGA = 1 << 20
-# The names a bundle of format 1 may and must have, with the most bytes of each. The base
-# model has 1.4 GB of float32 weights; a 1-million-word tokenizer takes about 60 MB.
+# The names a bundle of format 1 may have, with the most bytes of each. The base model has
+# 1.4 GB of float32 weights; a 1-million-word tokenizer takes about 60 MB.
 FILE_CAPS: Mapping[str, int] = {
     "README.md": _MEGA,
     "config.json": _MEGA,
     "golden.safetensors": 64 * _MEGA,
     "model.safetensors": 8192 * _MEGA,
+    PRECISIONS_NAME: _MEGA >> 4,
     "preprocessor_config.json": _MEGA,
     "tokenizer.json": 64 * _MEGA,
 }
+# It must have all others.
+OPTIONAL_FILES = frozenset({PRECISIONS_NAME})
 MANIFEST_CAP = _MEGA
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -66,12 +72,14 @@ class Manifest:
         return dataclasses.asdict(self)
 
 
+def file_entry(data: bytes) -> FileEntry:
+    """The entry of a file that holds `data`."""
+    return FileEntry(size=len(data), sha256=hashlib.sha256(data).hexdigest())
+
+
 def make_manifest(name: str, contents: Mapping[str, bytes]) -> Manifest:
     """The manifest of files given as name to bytes."""
-    files = {
-        file: FileEntry(size=len(data), sha256=hashlib.sha256(data).hexdigest())
-        for file, data in sorted(contents.items())
-    }
+    files = {file: file_entry(data) for file, data in sorted(contents.items())}
     return Manifest(format_version=FORMAT_VERSION, name=name, files=files)
 
 
@@ -88,7 +96,7 @@ def _check_name(name: str) -> None:
         )
 
 
-def _file_entry(name: str, value: object) -> FileEntry:
+def _parse_entry(name: str, value: object) -> FileEntry:
     where = f"{MANIFEST_NAME}: {name!r}"
     if not isinstance(value, dict) or set(value) != {"size", "sha256"}:
         raise BundleFormatError(f"{where} needs exactly size and sha256")
@@ -127,8 +135,8 @@ def parse_manifest(data: bytes) -> Manifest:
     entries = {}
     for file, entry in files.items():
         _check_name(file)
-        entries[file] = _file_entry(file, entry)
-    missing = sorted(set(FILE_CAPS) - set(entries))
+        entries[file] = _parse_entry(file, entry)
+    missing = sorted(set(FILE_CAPS) - OPTIONAL_FILES - set(entries))
     if missing:
         raise BundleMissingFileError(f"{MANIFEST_NAME} does not list {', '.join(missing)}")
     return Manifest(format_version=FORMAT_VERSION, name=name, files=entries)

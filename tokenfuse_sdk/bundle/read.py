@@ -16,10 +16,12 @@ from tokenfuse_sdk.bundle.manifest import (
     FILE_CAPS,
     MANIFEST_CAP,
     MANIFEST_NAME,
+    OPTIONAL_FILES,
     FileEntry,
     Manifest,
     parse_manifest,
 )
+from tokenfuse_sdk.bundle.precisions import PRECISIONS_NAME, PrecisionRecord
 from tokenfuse_sdk.bundle.safetensors_file import (
     MAX_HEADER_BYTES,
     TensorEntry,
@@ -68,6 +70,8 @@ class Bundle:
         weights: name to read-only float16 or float32 array, as `expected_tensors` says.
         card: the model card, Markdown.
         golden: inputs and the reference's outputs, name to read-only array.
+        precisions: how often lower precisions answered like fp32; None where the bundle does
+            not say.
     """
 
     path: pathlib.Path
@@ -78,6 +82,7 @@ class Bundle:
     weights: Mapping[str, np.ndarray]
     card: str
     golden: Mapping[str, np.ndarray]
+    precisions: PrecisionRecord | None = None
 
     @property
     def digest(self) -> str:
@@ -120,7 +125,7 @@ def _check_folder(path: pathlib.Path) -> None:
             if not entry.is_file(follow_symlinks=False):
                 raise BundleLinkError(f"{path / entry.name} is not a plain file")
             found.add(entry.name)
-    missing = sorted(allowed - found)
+    missing = sorted(allowed - OPTIONAL_FILES - found)
     if missing:
         raise BundleMissingFileError(f"{path} lacks {', '.join(missing)}")
 
@@ -182,6 +187,24 @@ def _check_shapes(
         raise TensorMismatchError(f"{file_name} mixes dtypes; store all weights as F16 or as F32")
 
 
+def _read_precisions(
+    folder: pathlib.Path, manifest: Manifest, config: ModelConfig
+) -> PrecisionRecord | None:
+    """The record that the manifest lists, checked against what it was measured on."""
+    path = folder / PRECISIONS_NAME
+    if PRECISIONS_NAME not in manifest.files:
+        if os.path.lexists(path):
+            raise BundlePathError(f"{path} is not listed in {MANIFEST_NAME}; remove it")
+        return None
+    data = _read_file(path, FILE_CAPS[PRECISIONS_NAME], manifest.files[PRECISIONS_NAME])
+    record = PrecisionRecord.from_json(data)
+    record.check_fits(
+        weights_sha256=manifest.files["model.safetensors"].sha256,
+        token_budgets=config.fusion.token_budgets,
+    )
+    return record
+
+
 def _read_config(data: bytes) -> ModelConfig:
     try:
         return ModelConfig.from_dict(parse_object(data, "config.json"))
@@ -220,6 +243,7 @@ def read_bundle(path: str | os.PathLike[str]) -> Bundle:
             f"preprocessor_config.json makes {preprocess.image_size} pixels; config.json needs "
             f"{config.vision.image_size}"
         )
+    precisions = _read_precisions(folder, manifest, config)
     expected = expected_tensors(config)
     # The config says how large the weights are: a file of another size is not read.
     values = sum(int(np.prod(shape, dtype=object)) for shape in expected.values())
@@ -256,4 +280,5 @@ def read_bundle(path: str | os.PathLike[str]) -> Bundle:
         weights=weights,
         card=card,
         golden=golden,
+        precisions=precisions,
     )

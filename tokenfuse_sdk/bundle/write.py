@@ -5,19 +5,27 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import shutil
 from collections.abc import Mapping
 
 import numpy as np
 from safetensors.numpy import save
 
 from tokenfuse_sdk.atomic import atomic_folder
-from tokenfuse_sdk.bundle.manifest import FILE_CAPS, MANIFEST_NAME, make_manifest
-from tokenfuse_sdk.bundle.read import read_bundle
+from tokenfuse_sdk.bundle.manifest import (
+    FILE_CAPS,
+    MANIFEST_NAME,
+    Manifest,
+    file_entry,
+    make_manifest,
+)
+from tokenfuse_sdk.bundle.precisions import PRECISIONS_NAME, PrecisionRecord
+from tokenfuse_sdk.bundle.read import Bundle, read_bundle
 from tokenfuse_sdk.config import ModelConfig
 from tokenfuse_sdk.errors import BundleExistsError, BundleSizeError
 from tokenfuse_sdk.preprocess import PreprocessConfig
 
-__all__ = ["check_output", "write_bundle"]
+__all__ = ["check_output", "check_record", "record_precisions", "write_bundle"]
 
 
 def _json(value: object) -> bytes:
@@ -88,4 +96,50 @@ def write_bundle(
         for name, data in contents.items():
             (folder / name).write_bytes(data)
         (folder / MANIFEST_NAME).write_bytes(_json(manifest.to_dict()))
+        read_bundle(folder)
+
+
+def check_record(path: str | os.PathLike[str], *, overwrite: bool = False) -> Bundle:
+    """Check what `record_precisions` checks of its path: call it before long work.
+
+    Raises:
+        BundleExistsError: it has a record, and `overwrite` was not given.
+        BundleError, ConfigError: it is no valid bundle.
+    """
+    bundle = read_bundle(path)
+    if bundle.precisions is not None and not overwrite:
+        raise BundleExistsError(
+            f"{bundle.path} has {PRECISIONS_NAME} already; pass overwrite=True to replace it"
+        )
+    return bundle
+
+
+def record_precisions(
+    path: str | os.PathLike[str], record: PrecisionRecord, *, overwrite: bool = False
+) -> None:
+    """Put a record into a bundle in one step; every other file keeps its bytes.
+
+    Args:
+        path: the bundle.
+        record: measured on its weights.
+        overwrite: replace a record that is there.
+
+    Raises:
+        BundleHashError, BundleFormatError: the record is of another model.
+        BundleExistsError, BundleError, ConfigError: as `check_record`; nothing is changed.
+    """
+    bundle = check_record(path, overwrite=overwrite)
+    data = _json(record.to_dict())
+    files = dict(bundle.manifest.files) | {PRECISIONS_NAME: file_entry(data)}
+    manifest = Manifest(
+        format_version=bundle.manifest.format_version,
+        name=bundle.manifest.name,
+        files=dict(sorted(files.items())),
+    )
+    with atomic_folder(bundle.path, overwrite=True) as folder:
+        for name in set(files) - {PRECISIONS_NAME}:
+            shutil.copyfile(bundle.path / name, folder / name)
+        (folder / PRECISIONS_NAME).write_bytes(data)
+        (folder / MANIFEST_NAME).write_bytes(_json(manifest.to_dict()))
+        # A file that changed meanwhile, or a record of another model, ends it here.
         read_bundle(folder)

@@ -87,13 +87,15 @@ def answer(
             for question in questions
             if candidates
         ]
+        info = model.info
     if as_json:
         rows = [one.to_dict() for one in answers]
         for row, scored in zip(rows, scores, strict=False):
             row["scores"] = [
                 {**dataclasses.asdict(s), "unknown_words": list(s.unknown_words)} for s in scored
             ]
-        click.echo(json.dumps({"image": str(image), "answers": rows}, indent=2))
+        facts = {"image": str(image), "model": info.to_dict(), "answers": rows}
+        click.echo(json.dumps(facts, indent=2))
         return
     for index, one in enumerate(answers):
         # A lone answer stands alone, so that a script can take it as it is.

@@ -49,15 +49,18 @@ def _cuda() -> dict[str, Any]:
 def _model(name: str) -> dict[str, Any]:
     from tokenfuse_sdk.bundle import read_bundle
     from tokenfuse_sdk.golden import GOLDEN_BOUND, golden_error
-    from tokenfuse_sdk.runtime import open_runtime, place
+    from tokenfuse_sdk.runtime import choose_precision, open_runtime, place
     from tokenfuse_sdk.shipped import find_bundle
 
     bundle = read_bundle(find_bundle(name))
-    error = golden_error(bundle, open_runtime(bundle.config, bundle.weights, place("cpu")))
+    exact = open_runtime(bundle.config, bundle.weights, place("cpu", "fp32"))
+    error = golden_error(bundle, exact)
+    choice = choose_precision(place("cpu"), bundle)
     size = f"{bundle.size_bytes / 1e6:.1f} MB verified"
     return {
         "ok": error < GOLDEN_BOUND,
-        "what": f"{size}; golden outputs within {error:.1e} (bound {GOLDEN_BOUND:.0e})",
+        "what": f"{size}; golden outputs within {error:.1e} (bound {GOLDEN_BOUND:.0e}); "
+        f"runs in {choice.precision} ({choice.precision_reason})",
     }
 
 

@@ -25,7 +25,9 @@ def model_options(command: _Command) -> _Command:
         ),
         click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda."),
         click.option(
-            "--precision", default=None, help="fp32, bf16 or int8; default: the device's own."
+            "--precision",
+            default=None,
+            help="fp32, bf16 or int8; default: the fastest that answers like fp32.",
         ),
         click.option("--token-budget", type=int, default=None, help="Default: the largest."),
         click.option(

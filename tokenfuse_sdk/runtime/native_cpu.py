@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,9 @@ from tokenfuse_sdk.errors import ConfigError, DeviceError, UnsupportedModelError
 from tokenfuse_sdk.native import load_native
 from tokenfuse_sdk.runtime.protocol import Capabilities, FloatArray, IdArray
 
-__all__ = ["PRECISIONS", "NativeCpuRuntime", "unavailable_reason"]
+__all__ = ["PRECISIONS", "NativeCpuRuntime", "chosen_isa", "lack_told", "unavailable_reason"]
 
-# The first is the default. Of the linears; norms and the merging stay in fp32. "bf16": weights,
+# From the most exact one on. Of the linears; norms and the merging stay in fp32. "bf16": weights,
 # sums in fp32. "int8": weights per output channel, activations per row, and attention in 16 bits.
 PRECISIONS = ("fp32", "bf16", "int8")
 
@@ -27,6 +28,36 @@ def unavailable_reason() -> str | None:
     except DeviceError as error:
         return str(error)
     return None
+
+
+def chosen_isa() -> str:
+    """The instruction set that an engine will use here.
+
+    Raises:
+        ConfigError: TOKENFUSE_FORCE_ISA has a value that this machine does not allow.
+    """
+    try:
+        isa: str = load_native().chosen_isa()
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    return isa
+
+
+@contextlib.contextmanager
+def lack_told(config: ModelConfig, num_threads: int | None) -> Iterator[None]:
+    """Tell a lack of memory or threads inside the block as `DeviceError`."""
+    try:
+        yield
+    except MemoryError as error:
+        raise DeviceError(
+            f"there is not enough memory for the model {config.name!r}; close other programs, "
+            "or load a smaller model"
+        ) from error
+    except RuntimeError as error:
+        raise DeviceError(
+            f"the system grants no {num_threads or load_native().default_num_threads()} threads "
+            f"({error}); pass a smaller num_threads"
+        ) from error
 
 
 class NativeCpuRuntime:
@@ -53,32 +84,19 @@ class NativeCpuRuntime:
         precision: str = "fp32",
         num_threads: int | None = None,
     ) -> None:
-        native = load_native()
+        native, isa = load_native(), chosen_isa()
         try:
-            isa = native.chosen_isa()
-        except ValueError as error:
-            raise ConfigError(str(error)) from error
-        try:
-            self._engine = native.CpuEngine(
-                config.to_dict(),
-                dict(weights),
-                num_threads=num_threads or 0,
-                isa=isa,
-                precision=precision,
-            )
+            with lack_told(config, num_threads):
+                self._engine = native.CpuEngine(
+                    config.to_dict(),
+                    dict(weights),
+                    num_threads=num_threads or 0,
+                    isa=isa,
+                    precision=precision,
+                )
         except ValueError as error:
             raise UnsupportedModelError(
                 f"the CPU engine cannot run the model {config.name!r}: {error}"
-            ) from error
-        except MemoryError as error:
-            raise DeviceError(
-                f"there is not enough memory for the model {config.name!r}; close other programs, "
-                "or load a smaller model"
-            ) from error
-        except RuntimeError as error:
-            raise DeviceError(
-                f"the system grants no {num_threads or native.default_num_threads()} threads "
-                f"({error}); pass a smaller num_threads"
             ) from error
 
     @property

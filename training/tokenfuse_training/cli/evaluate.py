@@ -16,6 +16,11 @@ __all__ = ["evaluate"]
 @click.option("--seed", type=click.IntRange(min=0), default=None, help="Of the scenes.")
 @click.option("--token-budget", type=int, multiple=True, help="Repeatable; default: all.")
 @click.option("--device", default="auto", show_default=True)
+@click.option(
+    "--precision",
+    default=None,
+    help="fp32, bf16 or int8; default: the fastest that answers like fp32.",
+)
 @click.option("--num-threads", type=click.IntRange(min=1), default=None)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
 def evaluate(
@@ -25,6 +30,7 @@ def evaluate(
     seed: int | None,
     token_budget: tuple[int, ...],
     device: str,
+    precision: str | None,
     num_threads: int | None,
     as_json: bool,
 ) -> None:
@@ -40,7 +46,10 @@ def evaluate(
     from tokenfuse_training.ask import ask_scenes
 
     console = Console(stderr=True)
-    with tokenfuse_sdk.load(model_name, device=device, num_threads=num_threads) as model:
+    with tokenfuse_sdk.load(
+        model_name, device=device, precision=precision, num_threads=num_threads
+    ) as model:
+        chosen = model.precision
         budgets = token_budget or model.config.fusion.token_budgets
         with Progress(console=console, transient=True) as progress:
             task = progress.add_task("asking", total=num_questions)
@@ -54,9 +63,11 @@ def evaluate(
             )
     if as_json:
         rows = [accuracy.to_dict() for accuracy in accuracies]
-        click.echo(json.dumps({"model": model_name, "split": split, "accuracy": rows}, indent=2))
+        facts = {"model": model_name, "split": split, "precision": chosen, "accuracy": rows}
+        click.echo(json.dumps(facts, indent=2))
         return
-    table = Table("family", *(f"N = {a.token_budget}" for a in accuracies), title=model_name)
+    title = f"{model_name} in {chosen}"
+    table = Table("family", *(f"N = {a.token_budget}" for a in accuracies), title=title)
     for family in accuracies[0].by_family:
         table.add_row(family, *(f"{100 * a.by_family[family]:.1f}" for a in accuracies))
     table.add_section()

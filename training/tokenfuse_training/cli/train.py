@@ -53,8 +53,9 @@ def train(
     Stop it at any time: the same command goes on from the last checkpoint.
     """
     # Imported here: `tokenfuse --help` must not load torch.
-    from tokenfuse_sdk.bundle import check_output
+    from tokenfuse_sdk.bundle import MIN_QUESTIONS, check_output
     from tokenfuse_sdk.errors import ConfigError, OutputExistsError
+    from tokenfuse_training.precisions import NUM_QUESTIONS, record_measured
     from tokenfuse_training.recipes import RECIPES
     from tokenfuse_training.run import RunOptions, train_recipe
 
@@ -85,5 +86,10 @@ def train(
         overwrite=overwrite,
     )
     done = train_recipe(RECIPES[recipe], options)
+    if done:
+        # What its precisions are worth: a model without a record runs in fp32 unless asked.
+        record_measured(
+            output, num_questions=max(MIN_QUESTIONS, min(num_test_questions, NUM_QUESTIONS))
+        )
     state = f"wrote {output}" if done else f"stopped; run again to go on from {options.work}"
     click.echo(state, err=True)

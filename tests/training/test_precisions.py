@@ -1,0 +1,121 @@
+"""`tokenfuse precisions`: the counts are those of the answers, and the bundle gets them whole."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import pathlib
+import shutil
+import types
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+import tokenfuse_sdk
+from tokenfuse_sdk.bundle import read_bundle
+from tokenfuse_sdk.errors import BundleMissingFileError, OutputExistsError
+from tokenfuse_sdk.shipped import find_bundle
+from tokenfuse_training.ask import scenes_asked
+from tokenfuse_training.cli.precisions import precisions
+from tokenfuse_training.precisions import measure_precisions
+
+
+def run(*arguments: object) -> Result:
+    done = CliRunner().invoke(precisions, [*map(str, arguments)])
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return done
+
+
+@pytest.fixture
+def shipped(tmp_path) -> pathlib.Path:
+    """A copy of the shipped bundle."""
+    return pathlib.Path(shutil.copytree(find_bundle("scenes-nano"), tmp_path / "scenes-nano"))
+
+
+def contents(folder: pathlib.Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_the_record_of_a_bundle_is_measured_and_kept(shipped):
+    before = contents(shipped)
+    done = run(shipped, "--num-questions", 200, "--seed", 5, "--overwrite", "--json")
+    assert done.exit_code == 0
+    told = json.loads(done.stdout)
+    assert "200/200" in done.stderr
+    assert "wrote the record" in done.stderr
+    record = read_bundle(shipped).precisions
+    assert told == record.to_dict() | {"passed": [n for n in record.counts if record.passes(n)]}
+    assert (record.seed, record.split, record.num_questions) == (5, "test", 200)
+    after = contents(shipped)
+    changed = {name for name in after if after[name] != before[name]}
+    assert changed == {"manifest.json", "precisions.json"}
+    assert list(shipped.parent.iterdir()) == [shipped]
+
+
+def test_the_table_has_every_precision_and_budget(shipped):
+    done = run(shipped, "--num-questions", 200, "--overwrite")
+    assert done.exit_code == 0
+    for word in ("fp32", "bf16", "int8", "100.00", "as fp32", "yes"):
+        assert word in done.stdout, word
+
+
+def test_a_record_is_kept_unless_asked_and_before_the_work(shipped, monkeypatch):
+    monkeypatch.setattr(tokenfuse_sdk, "load", lambda *args, **kwargs: pytest.fail("it worked"))
+    before = contents(shipped)
+    with pytest.raises(OutputExistsError, match="--overwrite"):
+        run(shipped)
+    assert contents(shipped) == before
+    with pytest.raises(BundleMissingFileError):
+        run(shipped / "none")
+    assert run(shipped, "--num-questions", 199).exit_code == 2
+
+
+class Scripted:
+    """A model that answers right, but for every so many questions at the budget of 16."""
+
+    def __init__(self, every: int, answers: dict[tuple[bytes, str], str]) -> None:
+        self.info = types.SimpleNamespace(
+            token_budgets=(4, 16), image_size=64, weights_sha256="a" * 64, isa="scalar"
+        )
+        self.every, self.answers, self.count = every, answers, {4: 0, 16: 0}
+
+    def encode_image(self, image):
+        assert image.dtype == np.uint8
+        self.image = image.tobytes()
+        return self.image
+
+    def answer(self, tokens, question, *, token_budget):
+        assert tokens == self.image
+        self.count[token_budget] += 1
+        wrong = token_budget == 16 and self.every and self.count[16] % self.every == 0
+        return types.SimpleNamespace(text="?" if wrong else self.answers[tokens, question])
+
+
+def test_counts_are_those_of_the_answers(monkeypatch):
+    asked = list(scenes_asked("val", num_questions=200, seed=9, size=64))
+    assert sum(len(questions) for _, questions in asked) == 200
+    answers = {(image.tobytes(), q.text): q.answer for image, qs in asked for q in qs}
+    every = {"fp32": 10, "bf16": 10, "int8": 7}
+
+    def load(path, *, device, precision, num_threads):
+        assert (path, device, num_threads) == ("here", "cpu", 3)
+        return contextlib.nullcontext(Scripted(every[precision], answers))
+
+    monkeypatch.setattr(tokenfuse_sdk, "load", load)
+    done: list[int] = []
+    record = measure_precisions(
+        "here", split="val", num_questions=200, seed=9, num_threads=3, report=done.append
+    )
+    assert done[-1] == 200
+    assert done == sorted(done)
+    got = {n: [(c.token_budget, c.same, c.right) for c in cs] for n, cs in record.counts.items()}
+    # Of 200, 20 are tens and 28 sevens; fp32 and int8 are both wrong at 70 and 140.
+    assert got == {
+        "fp32": [(4, 200, 200), (16, 200, 180)],
+        "bf16": [(4, 200, 200), (16, 200, 180)],
+        "int8": [(4, 200, 200), (16, 200 - 20 - 28 + 4, 172)],
+    }
+    assert record.passes("bf16")
+    assert not record.passes("int8")

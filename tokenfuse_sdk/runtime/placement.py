@@ -1,0 +1,103 @@
+"""Where a model runs: the devices, the choice among them, and its reason."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from numpy.typing import NDArray
+
+from tokenfuse_sdk.config import ModelConfig
+from tokenfuse_sdk.errors import ConfigError, DeviceError, PrecisionError
+from tokenfuse_sdk.runtime import native_cpu, native_cuda
+from tokenfuse_sdk.runtime.protocol import Runtime
+
+__all__ = ["DEVICES", "PRECISIONS", "Placement", "open_runtime", "place"]
+
+DEVICES = ("auto", "cpu", "cuda")
+# By device, from the most exact one on.
+PRECISIONS = {"cpu": native_cpu.PRECISIONS, "cuda": native_cuda.PRECISIONS}
+_MAX_THREADS = 1024
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """Where a model will run.
+
+    Attributes:
+        device: "cpu" or "cuda", never "auto".
+        device_reason: why this device.
+        precision: of the arithmetic; None until `choose_precision` has seen the bundle.
+        precision_reason: why this precision.
+        num_threads: None for what the machine allows this process.
+    """
+
+    device: str
+    device_reason: str
+    precision: str | None
+    precision_reason: str
+    num_threads: int | None
+
+
+def place(
+    device: str = "auto", precision: str | None = None, num_threads: int | None = None
+) -> Placement:
+    """Choose the device and check that it has what was asked for, before a bundle is read.
+
+    Args:
+        device: "auto", "cpu" or "cuda"; only "auto" lets us choose.
+        precision: None leaves it to `choose_precision`.
+        num_threads: 1 to 1,024; None for what affinity and cgroup allow.
+
+    Raises:
+        DeviceError: unknown, or not there; says why.
+        PrecisionError: not offered on the device.
+        ConfigError: `num_threads` is not in range.
+    """
+    if device not in DEVICES:
+        raise DeviceError(f"device={device!r}: choose one of {', '.join(DEVICES)}")
+    if device == "cuda":
+        raise DeviceError(
+            f"device='cuda' is not there: {native_cuda.unavailable_reason()}, and "
+            f"{native_cuda.driver_state()}; use device='cpu' or device='auto'"
+        )
+    reason = "asked for"
+    if device == "auto":
+        device, reason = "cpu", f"auto: {native_cuda.unavailable_reason()}"
+    allowed = PRECISIONS[device]
+    if precision is not None and precision not in allowed:
+        raise PrecisionError(
+            f"precision={precision!r} is not offered on {device}; choose one of "
+            f"{', '.join(allowed)}, or None for the fastest that answers like {allowed[0]}"
+        )
+    if num_threads is not None:
+        is_int = isinstance(num_threads, int) and not isinstance(num_threads, bool)
+        if not is_int or not 1 <= num_threads <= _MAX_THREADS:
+            raise ConfigError(
+                f"num_threads={num_threads!r}: need an integer from 1 to {_MAX_THREADS}, "
+                "or None for what the machine allows"
+            )
+    return Placement(
+        device=device,
+        device_reason=reason,
+        precision=precision,
+        precision_reason="asked for" if precision else "auto: not chosen yet",
+        num_threads=num_threads,
+    )
+
+
+def open_runtime(
+    config: ModelConfig, weights: Mapping[str, NDArray[Any]], placement: Placement
+) -> Runtime:
+    """The runtime of a placement whose precision is chosen, with the weights packed.
+
+    Raises:
+        DeviceError: the compiled module does not load.
+        ConfigError: TOKENFUSE_FORCE_ISA has a value that this machine does not allow.
+        UnsupportedModelError: the engine has no such model.
+    """
+    assert placement.device == "cpu" and placement.precision is not None, placement
+    return native_cpu.NativeCpuRuntime(
+        config, weights, precision=placement.precision, num_threads=placement.num_threads
+    )

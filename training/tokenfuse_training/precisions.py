@@ -1,0 +1,125 @@
+"""Which precisions answer like fp32: every one asked the same scenes, by the engine itself."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from tokenfuse_training.ask import scenes_asked
+from tokenfuse_training.progress import bar
+from tokenfuse_training.recipes.scenes_nano import SCENES_NANO
+
+if TYPE_CHECKING:
+    import os
+
+    from tokenfuse_sdk.bundle import PrecisionRecord
+
+__all__ = ["NUM_QUESTIONS", "REQUIRED_PER_MILLE", "measure_precisions", "record_measured"]
+
+NUM_QUESTIONS = 2_000
+
+# Answers in a thousand that must be fp32's, for a precision to be chosen by itself.
+REQUIRED_PER_MILLE = 995
+
+
+def measure_precisions(
+    path: str | os.PathLike[str],
+    *,
+    split: str = "test",
+    num_questions: int = NUM_QUESTIONS,
+    seed: int | None = None,
+    num_threads: int | None = None,
+    report: Callable[[int], None] = lambda done: None,
+) -> PrecisionRecord:
+    """Ask a bundle the same questions in every precision, at every token budget.
+
+    Args:
+        path: the bundle.
+        split: val or test; the digits of neither were seen in training.
+        num_questions: 200 or more, of as many scenes as that takes.
+        seed: of the scenes; None for the recipe's own.
+        num_threads: that one call uses; None for what affinity and cgroup allow.
+        report: called with the number of questions done.
+
+    Returns:
+        The record, for `tokenfuse_sdk.bundle.record_precisions`.
+    """
+    import tokenfuse_sdk
+    from tokenfuse_sdk.bundle import BudgetCount, PrecisionRecord
+    from tokenfuse_sdk.runtime import PRECISIONS
+
+    seed = SCENES_NANO.seed if seed is None else seed
+    names = PRECISIONS["cpu"]
+    with contextlib.ExitStack() as stack:
+        models = [
+            stack.enter_context(
+                tokenfuse_sdk.load(path, device="cpu", precision=name, num_threads=num_threads)
+            )
+            for name in names
+        ]
+        info = models[0].info
+        same = {(name, budget): 0 for name in names for budget in info.token_budgets}
+        right = dict(same)
+        done = 0
+        for image, questions in scenes_asked(
+            split, num_questions=num_questions, seed=seed, size=info.image_size
+        ):
+            tokens = [model.encode_image(image) for model in models]
+            for question in questions:
+                for budget in info.token_budgets:
+                    texts = [
+                        model.answer(own, question.text, token_budget=budget).text
+                        for model, own in zip(models, tokens, strict=True)
+                    ]
+                    for name, text in zip(names, texts, strict=True):
+                        same[name, budget] += text == texts[0]
+                        right[name, budget] += text == question.answer
+            done += len(questions)
+            report(done)
+    return PrecisionRecord(
+        weights_sha256=info.weights_sha256,
+        isa=info.isa,
+        data="scenes",
+        split=split,
+        seed=seed,
+        num_questions=done,
+        required_per_mille=REQUIRED_PER_MILLE,
+        counts={
+            name: tuple(
+                BudgetCount(token_budget=n, same=same[name, n], right=right[name, n])
+                for n in info.token_budgets
+            )
+            for name in names
+        },
+    )
+
+
+def record_measured(
+    path: str | os.PathLike[str],
+    *,
+    split: str = "test",
+    num_questions: int = NUM_QUESTIONS,
+    seed: int | None = None,
+    num_threads: int | None = None,
+    overwrite: bool = False,
+) -> PrecisionRecord:
+    """`measure_precisions` with a bar; the record becomes a part of the bundle.
+
+    Raises:
+        BundleExistsError: there is a record, and `overwrite` was not given; nothing is measured.
+    """
+    from tokenfuse_sdk.bundle import check_record, record_precisions
+
+    check_record(path, overwrite=overwrite)
+    with bar("asking in every precision", total=num_questions) as update:
+        record = measure_precisions(
+            path,
+            split=split,
+            num_questions=num_questions,
+            seed=seed,
+            num_threads=num_threads,
+            report=lambda done: update(completed=done),
+        )
+    record_precisions(path, record, overwrite=overwrite)
+    return record
