@@ -32,7 +32,7 @@ Compute::Compute(Isa isa, Precision precision, int num_threads)
 
 std::size_t Compute::attention_floats(std::int64_t num_keys, std::int64_t head_dim) const noexcept {
   const std::size_t floats = attention_scratch_floats(num_keys, head_dim);
-  if (precision_ != Precision::kInt8) return floats;
+  if (precision_ == Precision::kFp32) return floats;
   return std::max(floats, attention_int16_scratch_bytes(num_keys, head_dim) / sizeof(float));
 }
 
@@ -200,7 +200,7 @@ void Compute::attend(const HeadsArgs& args) noexcept {
   while (!serial && splits < most && splits < threads && args.num_heads * splits % threads != 0) {
     ++splits;
   }
-  const bool int16 = precision_ == Precision::kInt8 && args.num_queries >= kMinInt16Queries &&
+  const bool int16 = precision_ != Precision::kFp32 && args.num_queries >= kMinInt16Queries &&
                      args.num_keys <= kInt16MaxKeys;
   auto run = [&](std::int64_t task, int thread) {
     const std::int64_t head = task / splits, split = task % splits;

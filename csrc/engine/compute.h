@@ -23,8 +23,8 @@
 
 namespace tokenfuse {
 
-// Of the linears. With kInt8 attention among many queries is in 16-bit integers; all else is
-// float32.
+// Of the linears. Below kFp32 attention among many queries is in 16-bit integers, whose steps are
+// finer than bfloat16's; all else is float32.
 enum class Precision { kFp32, kBf16, kInt8 };
 
 // Rows of floats with a stride.
