@@ -43,9 +43,10 @@ void Compute::layout(Arena& arena, std::size_t attention_floats, std::size_t mer
   const std::size_t largest = std::max(attention_floats, merge_floats);
   scratch_per_thread_ = (largest + kLine - 1) / kLine * kLine;
   scratch_ = arena.floats(scratch_per_thread_ * static_cast<std::size_t>(pool_.num_threads()));
+  linear_inputs_ = linear_inputs;
   if (precision_ == Precision::kBf16) {
-    bf16_scratch_ = arena.bytes(
-        linear_bf16_scratch_bytes(*linear_bf16_, linear_rows, linear_inputs, pool_.num_threads()));
+    bf16_scratch_ = static_cast<std::uint16_t*>(arena.bytes(
+        linear_bf16_scratch_bytes(*linear_bf16_, linear_rows, linear_inputs, pool_.num_threads())));
   }
   if (precision_ != Precision::kInt8) return;
   const auto rows = static_cast<std::size_t>(linear_rows);
@@ -83,29 +84,60 @@ LinearInt8Args int8_args(const PackedLinear& weights, View y, std::int64_t rows,
   return args;
 }
 
-}  // namespace
-
-void Compute::linear(const PackedLinear& weights, View x, View y, std::int64_t rows,
+LinearArgs fp32_args(const PackedLinear& weights, View x, View y, std::int64_t rows,
                      Activation activation, View residual) noexcept {
-  if (precision_ == Precision::kInt8) {
-    const LinearInt8Args args = int8_args(weights, y, rows, activation, residual);
-    linear_int8(*linear_int8_, quantize_, x.data, x.stride, quantized_rows(weights.num_in), args,
-                pool_);
-    return;
-  }
-  if (precision_ == Precision::kBf16) {
-    auto args = linear_args<LinearBf16Args>(weights, y, rows, activation, residual);
-    args.x = x.data;
-    args.ldx = x.stride;
-    args.packed = weights.packed_bf16;
-    linear_bf16(*linear_bf16_, args, bf16_scratch_, pool_);
-    return;
-  }
   auto args = linear_args<LinearArgs>(weights, y, rows, activation, residual);
   args.x = x.data;
   args.ldx = x.stride;
   args.packed = weights.packed;
-  tokenfuse::linear(*linear_, args, pool_);
+  return args;
+}
+
+LinearBf16Args bf16_args(const PackedLinear& weights, View x, View y, std::int64_t rows,
+                         Activation activation, View residual) noexcept {
+  auto args = linear_args<LinearBf16Args>(weights, y, rows, activation, residual);
+  args.x = x.data;
+  args.ldx = x.stride;
+  args.packed = weights.packed_bf16;
+  return args;
+}
+
+}  // namespace
+
+void Compute::linear(const PackedLinear& weights, View x, View y, std::int64_t rows,
+                     Activation activation, View residual) noexcept {
+  switch (precision_) {
+    case Precision::kInt8:
+      linear_int8(*linear_int8_, quantize_, x.data, x.stride, quantized_rows(weights.num_in),
+                  int8_args(weights, y, rows, activation, residual), pool_);
+      break;
+    case Precision::kBf16:
+      linear_bf16(*linear_bf16_, bf16_args(weights, x, y, rows, activation, residual),
+                  bf16_scratch_, pool_);
+      break;
+    case Precision::kFp32:
+      tokenfuse::linear(*linear_, fp32_args(weights, x, y, rows, activation, residual), pool_);
+  }
+}
+
+void Compute::linear_rows(const Link& link, View x, std::int64_t begin, std::int64_t end) noexcept {
+  const PackedLinear& weights = *link.weights;
+  const View from = x.rows(begin), y = link.y.rows(begin), residual = link.residual.rows(begin);
+  const std::int64_t rows = end - begin;
+  switch (precision_) {
+    case Precision::kInt8:
+      linear_int8_rows(*linear_int8_, quantize_, from.data, from.stride,
+                       quantized_rows(weights.num_in, begin),
+                       int8_args(weights, y, rows, link.activation, residual));
+      break;
+    case Precision::kBf16:
+      linear_bf16_rows(*linear_bf16_, bf16_args(weights, from, y, rows, link.activation, residual),
+                       bf16_scratch_ + begin * bf16_padded(linear_inputs_));
+      break;
+    case Precision::kFp32:
+      linear_->run(fp32_args(weights, from, y, rows, link.activation, residual), 0, rows, 0,
+                   linear_num_panels(*linear_, weights.num_out));
+  }
 }
 
 QuantizedRows Compute::quantized_rows(std::int64_t num_in, std::int64_t first) const noexcept {
@@ -137,39 +169,40 @@ void Compute::norm(const Norm& norm, View x, View y, std::int64_t rows) noexcept
   });
 }
 
+RowTasks Compute::chain_tasks(std::int64_t rows) const noexcept {
+  // A tile of one row sums in another order than the others: with float sums, rows are split where
+  // they always are.
+  const auto split = [&](int tile_rows, std::int64_t step) {
+    return row_tasks(rows, tile_rows, step, pool_.num_threads());
+  };
+  switch (precision_) {
+    case Precision::kInt8:
+      return split(linear_int8_->tile_rows, 1);
+    case Precision::kBf16:
+      // Where weights are widened, each part of the rows would widen them again.
+      if (linear_bf16_->round == nullptr) return {rows, 1, 1};
+      return split(linear_bf16_->tile_rows, linear_bf16_->tile_rows);
+    default:
+      return split(linear_->tile_rows, linear_->tile_rows);
+  }
+}
+
 void Compute::chain(std::initializer_list<Link> links, std::int64_t rows) noexcept {
-  const std::int64_t tasks = precision_ == Precision::kInt8
-                                 ? linear_int8_row_tasks(*linear_int8_, rows, pool_.num_threads())
-                                 : 1;
-  if (tasks > 1) {
-    pool_.parallel_for(tasks, [&](std::int64_t task, int) {
-      chain_rows(links, rows * task / tasks, rows * (task + 1) / tasks);
+  const RowTasks tasks = chain_tasks(rows);
+  if (tasks.count > 1) {
+    pool_.parallel_for(tasks.count, [&](std::int64_t task, int) {
+      const std::int64_t begin = tasks.begin(task), end = tasks.begin(task + 1);
+      for (const Link& link : links) {
+        if (link.norm != nullptr) norm_rows(*link.norm, link.x, link.normed, begin, end);
+        linear_rows(link, link.norm == nullptr ? link.x : link.normed, begin, end);
+      }
     });
     return;
   }
   for (const Link& link : links) {
-    View x = link.x;
-    if (link.norm != nullptr) {
-      norm(*link.norm, x, link.normed, rows);
-      x = link.normed;
-    }
-    linear(*link.weights, x, link.y, rows, link.activation, link.residual);
-  }
-}
-
-void Compute::chain_rows(std::initializer_list<Link> links, std::int64_t begin,
-                         std::int64_t end) noexcept {
-  for (const Link& link : links) {
-    View x = link.x;
-    if (link.norm != nullptr) {
-      norm_rows(*link.norm, x, link.normed, begin, end);
-      x = link.normed;
-    }
-    const PackedLinear& weights = *link.weights;
-    linear_int8_rows(*linear_int8_, quantize_, x.row(begin), x.stride,
-                     quantized_rows(weights.num_in, begin),
-                     int8_args(weights, link.y.rows(begin), end - begin, link.activation,
-                               link.residual.rows(begin)));
+    if (link.norm != nullptr) norm(*link.norm, link.x, link.normed, rows);
+    linear(*link.weights, link.norm == nullptr ? link.x : link.normed, link.y, rows,
+           link.activation, link.residual);
   }
 }
 

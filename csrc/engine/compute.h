@@ -6,6 +6,7 @@
 
 #include "core/arena.h"
 #include "core/isa.h"
+#include "core/row_tiles.h"
 #include "core/thread_pool.h"
 #include "engine/weights.h"
 #include "kernels/attention/attention.h"
@@ -82,8 +83,8 @@ class Compute {
   void linear(const PackedLinear& weights, View x, View y, std::int64_t rows,
               Activation activation = Activation::kNone, View residual = {nullptr, 0}) noexcept;
   void norm(const Norm& norm, View x, View y, std::int64_t rows) noexcept;
-  // The links one after the other. Where rows are many and weights 8-bit, a thread takes its rows
-  // through all of them: they stay in its cache, and threads meet once instead of at every link.
+  // The links one after the other. Where rows are many, a thread takes its rows through all of
+  // them: they stay in its cache, and threads meet once instead of at every link.
   void chain(std::initializer_list<Link> links, std::int64_t rows) noexcept;
   // y = gelu_tanh(gate) * up, over `width` columns.
   void gated_gelu(View gate, View up, View y, std::int64_t rows, std::int64_t width) noexcept;
@@ -96,7 +97,9 @@ class Compute {
   void merge(const MergeAttentionArgs& args, float* weights) noexcept;
 
  private:
-  void chain_rows(std::initializer_list<Link> links, std::int64_t begin, std::int64_t end) noexcept;
+  RowTasks chain_tasks(std::int64_t rows) const noexcept;
+  // A link's product on rows [begin, end) of x, on this thread.
+  void linear_rows(const Link& link, View x, std::int64_t begin, std::int64_t end) noexcept;
   void norm_rows(const Norm& norm, View x, View y, std::int64_t begin,
                  std::int64_t end) const noexcept;
   // With `first`, those of one of several threads.
@@ -120,7 +123,8 @@ class Compute {
   float* scratch_ = nullptr;
   std::size_t scratch_per_thread_ = 0;
   QuantizedRows quantized_{};  // for the widest input
-  void* bf16_scratch_ = nullptr;
+  std::uint16_t* bf16_scratch_ = nullptr;
+  std::int64_t linear_inputs_ = 0;  // of the widest linear
 };
 
 }  // namespace tokenfuse

@@ -28,7 +28,9 @@ const LinearBf16Kernel* const kVariants[] = {
 #if defined(TOKENFUSE_X86)
     &kLinearBf16Avx2, &kLinearBf16Avx512, &kLinearBf16Avx512, &kLinearBf16Avx512Bf16,
 #elif defined(TOKENFUSE_ARM64)
-    &kLinearBf16Neon, &kLinearBf16Neon, &kLinearBf16Neon,
+    &kLinearBf16Neon,
+    &kLinearBf16Neon,
+    &kLinearBf16Neon,
 #endif
 };
 
@@ -39,9 +41,7 @@ std::int64_t panel_floats(const LinearBf16Kernel& kernel, std::int64_t k) noexce
 
 }  // namespace
 
-const LinearBf16Kernel& linear_bf16_kernel(Isa isa) noexcept {
-  return variant_of(kVariants, isa);
-}
+const LinearBf16Kernel& linear_bf16_kernel(Isa isa) noexcept { return variant_of(kVariants, isa); }
 
 std::uint16_t float_to_bf16(float value) noexcept {
   std::uint32_t bits;
@@ -76,6 +76,17 @@ std::size_t linear_bf16_scratch_bytes(const LinearBf16Kernel& kernel, std::int64
     return static_cast<std::size_t>(m * bf16_padded(k)) * sizeof(std::uint16_t);
   }
   return static_cast<std::size_t>(panel_floats(kernel, k) * num_threads) * sizeof(float);
+}
+
+void linear_bf16_rows(const LinearBf16Kernel& kernel, const LinearBf16Args& args,
+                      void* scratch) noexcept {
+  Bf16Work work{static_cast<float*>(scratch), nullptr};
+  if (kernel.round != nullptr) {
+    auto* rows = static_cast<std::uint16_t*>(scratch);
+    kernel.round(args.x, args.ldx, rows, bf16_padded(args.k), args.m, args.k);
+    work = {nullptr, rows};
+  }
+  kernel.run(args, work, 0, args.m, 0, linear_bf16_num_panels(kernel, args.n));
 }
 
 void linear_bf16(const LinearBf16Kernel& kernel, const LinearBf16Args& args, void* scratch,

@@ -71,6 +71,10 @@ void linear_bf16_pack(const LinearBf16Kernel& kernel, const float* w, std::int64
 std::size_t linear_bf16_scratch_bytes(const LinearBf16Kernel& kernel, std::int64_t m,
                                       std::int64_t k, int num_threads) noexcept;
 
+// All rows on this thread; `scratch` is that of one thread.
+void linear_bf16_rows(const LinearBf16Kernel& kernel, const LinearBf16Args& args,
+                      void* scratch) noexcept;
+
 class ThreadPool;
 
 // The whole product, split over the pool.

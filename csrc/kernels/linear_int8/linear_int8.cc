@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/row_tiles.h"
 #include "core/simd/scalar.h"
 #include "core/thread_pool.h"
 #include "core/variants.h"
@@ -105,13 +106,6 @@ void linear_int8_rows(const LinearInt8Kernel& kernel, QuantizeFn quantize, const
   kernel.run(args, 0, args.m, 0, linear_int8_num_panels(kernel, args.n));
 }
 
-std::int64_t linear_int8_row_tasks(const LinearInt8Kernel& kernel, std::int64_t rows,
-                                   int num_threads) noexcept {
-  const std::int64_t tiles = (rows + kernel.tile_rows - 1) / kernel.tile_rows;
-  if (tiles < num_threads) return 1;
-  return ((tiles + 1) / 2 + num_threads - 1) / num_threads * num_threads;
-}
-
 void linear_int8(const LinearInt8Kernel& kernel, QuantizeFn quantize, const float* x,
                  std::int64_t ldx, const QuantizedRows& rows, LinearInt8Args args,
                  ThreadPool& pool) noexcept {
@@ -125,12 +119,12 @@ void linear_int8(const LinearInt8Kernel& kernel, QuantizeFn quantize, const floa
     linear_int8_rows(kernel, quantize, x, ldx, rows, args);
     return;
   }
-  const std::int64_t row_tasks = linear_int8_row_tasks(kernel, args.m, num_threads);
-  if (row_tasks > 1) {
+  // Sums are exact: tiles of any height give the same bits.
+  const RowTasks tasks = row_tasks(args.m, kernel.tile_rows, 1, num_threads);
+  if (tasks.count > 1) {
     // Rows alone: a thread quantises those that it multiplies, and they are still in its cache.
-    pool.parallel_for(row_tasks, [&](std::int64_t task, int) {
-      const std::int64_t begin = args.m * task / row_tasks;
-      const std::int64_t end = args.m * (task + 1) / row_tasks;
+    pool.parallel_for(tasks.count, [&](std::int64_t task, int) {
+      const std::int64_t begin = tasks.begin(task), end = tasks.begin(task + 1);
       LinearInt8Args own = args;
       quantize_into(quantize, x, ldx, rows, begin, end, own);
       kernel.run(own, begin, end, 0, num_panels);
@@ -139,9 +133,9 @@ void linear_int8(const LinearInt8Kernel& kernel, QuantizeFn quantize, const floa
   }
   // Few rows: all of them at once, and the weights split.
   quantize_into(quantize, x, ldx, rows, 0, args.m, args);
-  const std::int64_t tasks = std::min<std::int64_t>(num_panels, num_threads * 4);
-  pool.parallel_for(tasks, [&](std::int64_t task, int) {
-    kernel.run(args, 0, args.m, num_panels * task / tasks, num_panels * (task + 1) / tasks);
+  const std::int64_t parts = std::min<std::int64_t>(num_panels, num_threads * 4);
+  pool.parallel_for(parts, [&](std::int64_t part, int) {
+    kernel.run(args, 0, args.m, num_panels * part / parts, num_panels * (part + 1) / parts);
   });
 }
 

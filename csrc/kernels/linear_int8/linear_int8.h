@@ -95,12 +95,6 @@ struct QuantizedRows {
 void linear_int8_rows(const LinearInt8Kernel& kernel, QuantizeFn quantize, const float* x,
                       std::int64_t ldx, const QuantizedRows& rows, LinearInt8Args args) noexcept;
 
-// Tasks of rows, each through all of a linear, or through a chain of them: two tiles, which pass
-// the weights once, or less, so that every thread has as many. 1 where there are too few rows for
-// that: threads would read the weights too often for what they do with them.
-std::int64_t linear_int8_row_tasks(const LinearInt8Kernel& kernel, std::int64_t rows,
-                                   int num_threads) noexcept;
-
 class ThreadPool;
 
 // The same, split over the pool.
