@@ -56,12 +56,14 @@ template <int R, typename T>
 class RowPointers {
  public:
   RowPointers(const T* first, std::int64_t stride) noexcept : stride_(stride) {
+#pragma GCC unroll 8
     for (int i = 0; i < kKept; ++i) kept_[i] = first + 3 * i * stride;
   }
 
   const T* operator[](int row) const noexcept { return kept_[row / 3] + (row % 3) * stride_; }
 
   void step(std::int64_t count) noexcept {
+#pragma GCC unroll 8
     for (int i = 0; i < kKept; ++i) {
       kept_[i] += count;
 #if defined(__GNUC__)
