@@ -7,6 +7,8 @@
 #include <stdexcept>
 #include <string>
 
+#include "core/pages.h"
+
 namespace tokenfuse {
 namespace {
 
@@ -58,11 +60,15 @@ CpuEngine::CpuEngine(const ModelConfig& config, const TensorMap& tensors, int nu
                      Precision precision)
     : config_(supported(config)), compute_(isa, precision, num_threads) {
   Arena planned_weights;
-  Loader plan(tensors, compute_.packing(), planned_weights);
+  Loader plan(tensors, compute_.packing(), planned_weights, compute_.pool());
   load(plan);
   weights_ = block(planned_weights.peak_bytes());
-  Loader loader(tensors, compute_.packing(), *weights_);
+  Loader loader(tensors, compute_.packing(), *weights_, compute_.pool());
   load(loader);
+  // The system maps pages around those that are read, which may be among those given back before.
+  for (const auto& [name, tensor] : tensors) {
+    if (tensor.mapped) release_file_pages(tensor.data, tensor.num_bytes());
+  }
 
   image_encoder_.need(space_);
   text_encoder_.need(space_);

@@ -12,22 +12,34 @@ Matrix widened(const std::vector<float>& values) { return {values.begin(), value
 
 std::vector<float> narrowed(const Matrix& values) { return {values.begin(), values.end()}; }
 
-// c (m, n) += a (m, k) b (k, n), b with row stride ldb.
-void multiply(const double* a, std::int64_t lda, const double* b, std::int64_t ldb, double* c,
-              std::int64_t ldc, std::int64_t m, std::int64_t k, std::int64_t n) noexcept {
-  for (std::int64_t i = 0; i < m; ++i) {
-    for (std::int64_t p = 0; p < k; ++p) {
-      const double value = a[i * lda + p];
-      for (std::int64_t j = 0; j < n; ++j) c[i * ldc + j] += value * b[p * ldb + j];
+// c (m, n) += a (m, k) b (k, n), b with row stride ldb; each sum in the order of k.
+void multiply(ThreadPool& pool, const double* a, std::int64_t lda, const double* b,
+              std::int64_t ldb, double* c, std::int64_t ldc, std::int64_t m, std::int64_t k,
+              std::int64_t n) noexcept {
+  pool.parallel_for(m, [&](std::int64_t i, int) {
+    const double* from = a + i * lda;
+    double* to = c + i * ldc;
+    std::int64_t p = 0;
+    // Four rows of b for each time that c is read and written.
+    for (; p + 4 <= k; p += 4) {
+      const double w0 = from[p], w1 = from[p + 1], w2 = from[p + 2], w3 = from[p + 3];
+      const double *b0 = b + p * ldb, *b1 = b0 + ldb, *b2 = b1 + ldb, *b3 = b2 + ldb;
+      for (std::int64_t j = 0; j < n; ++j) {
+        to[j] = to[j] + w0 * b0[j] + w1 * b1[j] + w2 * b2[j] + w3 * b3[j];
+      }
     }
-  }
+    for (; p < k; ++p) {
+      for (std::int64_t j = 0; j < n; ++j) to[j] += from[p] * b[p * ldb + j];
+    }
+  });
 }
 
 // y = W x + b for a weight (m, k).
 Matrix applied(const Matrix& w, const Matrix& x, const Matrix& b) {
   Matrix y = b;
-  multiply(w.data(), static_cast<std::int64_t>(x.size()), x.data(), 1, y.data(), 1,
-           static_cast<std::int64_t>(b.size()), static_cast<std::int64_t>(x.size()), 1);
+  for (std::size_t i = 0; i < y.size(); ++i) {
+    for (std::size_t j = 0; j < x.size(); ++j) y[i] += w[i * x.size() + j] * x[j];
+  }
   return y;
 }
 
@@ -62,7 +74,8 @@ void Resampler::load(Loader& loader, const FusionConfig& config, const std::stri
 
   const auto product = [&](const Matrix& a, const Matrix& b) {
     Matrix result(static_cast<std::size_t>(d * c));
-    if (!loader.planning()) multiply(a.data(), d, b.data(), c, result.data(), c, d, d, c);
+    if (!loader.planning())
+      multiply(loader.pool(), a.data(), d, b.data(), c, result.data(), c, d, d, c);
     return result;
   };
   const Matrix wk1 = product(wk, w1), wv1 = product(wv, w1);  // (D, C)
@@ -84,10 +97,10 @@ void Resampler::load(Loader& loader, const FusionConfig& config, const std::stri
     Matrix folded(static_cast<std::size_t>(d * heads * c));
     if (!loader.planning()) {
       for (std::int64_t head = 0; head < heads; ++head) {
-        multiply(query.data() + head * h, d, wk1.data() + head * h * c, c,
+        multiply(loader.pool(), query.data() + head * h, d, wk1.data() + head * h * c, c,
                  folded_query.data() + head * c, heads * c, num_latents_, h, c);
-        multiply(wo.data() + head * h, d, wv1.data() + head * h * c, c, folded.data() + head * c,
-                 heads * c, d, h, c);
+        multiply(loader.pool(), wo.data() + head * h, d, wv1.data() + head * h * c, c,
+                 folded.data() + head * c, heads * c, d, h, c);
       }
     }
     folded_query_ = loader.keep(narrowed(folded_query));

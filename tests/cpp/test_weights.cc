@@ -3,6 +3,7 @@
 #include <cstring>
 #include <stdexcept>
 
+#include "core/half.h"
 #include "engine/weights.h"
 #include "rows.h"
 
@@ -33,7 +34,8 @@ void check_refusals() {
   const Rows values = Rows::random(1, 1.0f, 1, 6);
   const TensorMap tensors{{"a.weight", {values.data(), false, {2, 3}}}};
   Arena plan;
-  Loader loader(tensors, {&linear_kernel(Isa::kScalar)}, plan);
+  ThreadPool pool(1);
+  Loader loader(tensors, {&linear_kernel(Isa::kScalar)}, plan, pool);
   CHECK(loader.read("a.weight", {2, 3}).size() == 6);
   CHECK_THROWS(std::invalid_argument, loader.read("a.bias", {2}));
   CHECK_THROWS(std::invalid_argument, loader.read("a.weight", {3, 2}));
@@ -62,9 +64,10 @@ void check_any_alignment() {
       }
       const TensorMap tensors{{"a", {memory.get() + offset, half, {37}}}};
       const LinearKernel& kernel = linear_kernel(Isa::kScalar);
+      ThreadPool pool(1);
       Arena plan, arena(64);
-      CHECK(Loader(tensors, {&kernel}, arena).read("a", {37}) == want);
-      CHECK(Loader(tensors, {&kernel}, plan).read("a", {37}) == std::vector<float>(37));
+      CHECK(Loader(tensors, {&kernel}, arena, pool).read("a", {37}) == want);
+      CHECK(Loader(tensors, {&kernel}, plan, pool).read("a", {37}) == std::vector<float>(37));
     }
   }
 }
@@ -73,6 +76,7 @@ void check_any_alignment() {
 void check_passes(Isa isa) {
   set_case("%s, two passes", isa_name(isa));
   const LinearKernel& kernel = linear_kernel(isa);
+  ThreadPool pool(2);
   const Rows q = Rows::random(1, 1.0f, 5, 7), k = Rows::random(2, 1.0f, 5, 7);
   const Rows bias_q = Rows::random(3, 1.0f, 1, 5), bias_k = Rows::random(4, 1.0f, 1, 5);
   const TensorMap tensors{{"a.q.weight", {q.data(), false, {5, 7}}},
@@ -80,12 +84,12 @@ void check_passes(Isa isa) {
                           {"a.q.bias", {bias_q.data(), false, {5}}},
                           {"a.k.bias", {bias_k.data(), false, {5}}}};
   Arena plan;
-  Loader planner(tensors, {&kernel}, plan);
+  Loader planner(tensors, {&kernel}, plan, pool);
   CHECK(planner.planning());
   CHECK(planner.linear("a", {"q", "k"}, 7, 5, true, 0.5f).packed == nullptr);
   Arena arena(plan.peak_bytes());
   const PackedLinear both =
-      Loader(tensors, {&kernel}, arena).linear("a", {"q", "k"}, 7, 5, true, 0.5f);
+      Loader(tensors, {&kernel}, arena, pool).linear("a", {"q", "k"}, 7, 5, true, 0.5f);
   CHECK(arena.peak_bytes() == plan.peak_bytes() && arena.peak_bytes() == arena.capacity_bytes());
   CHECK(both.num_in == 7 && both.num_out == 10);
   Rows w(10, 7), packed(1, static_cast<std::int64_t>(linear_packed_floats(kernel, 10, 7)));
@@ -98,11 +102,11 @@ void check_passes(Isa isa) {
   bool same = true;
   Arena plan_int8;
   const Packing packing{&kernel, &linear_int8_kernel(isa), quantize_kernel(isa)};
-  Loader planner_int8(tensors, packing, plan_int8);
+  Loader planner_int8(tensors, packing, plan_int8, pool);
   CHECK(planner_int8.linear("a", {"q", "k"}, 7, 5, true, 0.5f).packed_int8 == nullptr);
   Arena arena_int8(plan_int8.peak_bytes());
   const PackedLinear bytes =
-      Loader(tensors, packing, arena_int8).linear("a", {"q", "k"}, 7, 5, true, 0.5f);
+      Loader(tensors, packing, arena_int8, pool).linear("a", {"q", "k"}, 7, 5, true, 0.5f);
   CHECK(arena_int8.peak_bytes() == plan_int8.peak_bytes());
   std::vector<std::int8_t> quantized(70);
   std::vector<float> scale(10);
@@ -113,11 +117,11 @@ void check_passes(Isa isa) {
   CHECK(std::equal(scale.begin(), scale.end(), bytes.scale));
   Arena plan_bf16;
   const Packing halves{&kernel, nullptr, nullptr, &linear_bf16_kernel(isa)};
-  CHECK(Loader(tensors, halves, plan_bf16).linear("a", {"q", "k"}, 7, 5, true, 0.5f).packed_bf16 ==
+  CHECK(Loader(tensors, halves, plan_bf16, pool).linear("a", {"q", "k"}, 7, 5, true, 0.5f).packed_bf16 ==
         nullptr);
   Arena arena_bf16(plan_bf16.peak_bytes());
   const PackedLinear half =
-      Loader(tensors, halves, arena_bf16).linear("a", {"q", "k"}, 7, 5, true, 0.5f);
+      Loader(tensors, halves, arena_bf16, pool).linear("a", {"q", "k"}, 7, 5, true, 0.5f);
   CHECK(arena_bf16.peak_bytes() == plan_bf16.peak_bytes());
   std::vector<std::uint16_t> want_bf16(linear_bf16_packed_count(*halves.bf16, 10, 7));
   linear_bf16_pack(*halves.bf16, w.data(), w.stride(), 10, 7, want_bf16.data());
