@@ -12,8 +12,16 @@ void release_file_pages(const void* data, std::size_t bytes) noexcept {
   static const auto page = static_cast<std::uintptr_t>(sysconf(_SC_PAGESIZE));
   const auto begin = reinterpret_cast<std::uintptr_t>(data) / page * page;
   const auto end = (reinterpret_cast<std::uintptr_t>(data) + bytes + page - 1) / page * page;
-  // Advice: where it is not taken, memory is not saved, and nothing else is lost.
   madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+}
+
+void prefer_large_pages(void* data, std::size_t bytes) noexcept {
+#ifdef MADV_HUGEPAGE
+  madvise(data, bytes, MADV_HUGEPAGE);
+#else
+  static_cast<void>(data);
+  static_cast<void>(bytes);
+#endif
 }
 
 }  // namespace tokenfuse

@@ -16,22 +16,39 @@ std::vector<float> narrowed(const Matrix& values) { return {values.begin(), valu
 void multiply(ThreadPool& pool, const double* a, std::int64_t lda, const double* b,
               std::int64_t ldb, double* c, std::int64_t ldc, std::int64_t m, std::int64_t k,
               std::int64_t n) noexcept {
-  pool.parallel_for(m, [&](std::int64_t i, int) {
-    const double* from = a + i * lda;
-    double* to = c + i * ldc;
-    std::int64_t p = 0;
-    // Four rows of b for each time that c is read and written.
-    for (; p + 4 <= k; p += 4) {
-      const double w0 = from[p], w1 = from[p + 1], w2 = from[p + 2], w3 = from[p + 3];
-      const double *b0 = b + p * ldb, *b1 = b0 + ldb, *b2 = b1 + ldb, *b3 = b2 + ldb;
-      for (std::int64_t j = 0; j < n; ++j) {
-        to[j] = to[j] + w0 * b0[j] + w1 * b1[j] + w2 * b2[j] + w3 * b3[j];
+  // Columns that stay in the nearest cache, for all of k.
+  constexpr std::int64_t kColumns = 16, kRows = 32;
+  const std::int64_t num_stripes = (n + kColumns - 1) / kColumns;
+  const std::int64_t num_blocks = (m + kRows - 1) / kRows;
+  pool.parallel_for(num_stripes * num_blocks, [&](std::int64_t task, int) {
+    const std::int64_t first = task % num_stripes * kColumns, count = std::min(kColumns, n - first);
+    const std::int64_t begin = task / num_stripes * kRows, end = std::min(m, begin + kRows);
+    for (std::int64_t i = begin; i < end; ++i) {
+      double sums[kColumns] = {};
+      for (std::int64_t j = 0; j < count; ++j) sums[j] = c[i * ldc + first + j];
+      if (count == kColumns) {
+        for (std::int64_t p = 0; p < k; ++p) {
+          for (std::int64_t j = 0; j < kColumns; ++j)
+            sums[j] += a[i * lda + p] * b[p * ldb + first + j];
+        }
+      } else {
+        for (std::int64_t p = 0; p < k; ++p) {
+          for (std::int64_t j = 0; j < count; ++j)
+            sums[j] += a[i * lda + p] * b[p * ldb + first + j];
+        }
       }
-    }
-    for (; p < k; ++p) {
-      for (std::int64_t j = 0; j < n; ++j) to[j] += from[p] * b[p * ldb + j];
+      for (std::int64_t j = 0; j < count; ++j) c[i * ldc + first + j] = sums[j];
     }
   });
+}
+
+// A square matrix.
+Matrix transposed(const Matrix& a, std::int64_t size) {
+  Matrix result(a.size());
+  for (std::int64_t i = 0; i < size; ++i) {
+    for (std::int64_t j = 0; j < size; ++j) result[j * size + i] = a[i * size + j];
+  }
+  return result;
 }
 
 // y = W x + b for a weight (m, k).
@@ -81,13 +98,12 @@ void Resampler::load(Loader& loader, const FusionConfig& config, const std::stri
   const Matrix wk1 = product(wk, w1), wv1 = product(wv, w1);  // (D, C)
   Matrix query(static_cast<std::size_t>(num_latents_ * d));
   if (!loader.planning()) {
+    const Matrix wq_columns = transposed(wq, d);
+    for (std::int64_t n = 0; n < num_latents_; ++n) std::copy(bq.begin(), bq.end(), &query[n * d]);
+    multiply(loader.pool(), latents.data(), d, wq_columns.data(), d, query.data(), d, num_latents_,
+             d, d);
     const double scale = 1.0 / std::sqrt(static_cast<double>(h));
-    for (std::int64_t n = 0; n < num_latents_; ++n) {
-      const Matrix row(latents.begin() + n * d, latents.begin() + (n + 1) * d);
-      const Matrix q = applied(wq, row, bq);
-      for (std::int64_t i = 0; i < d; ++i)
-        query[static_cast<std::size_t>(n * d + i)] = q[i] * scale;
-    }
+    for (double& value : query) value *= scale;
   }
   // The weights of a row sum to 1: the value bias and b1 pass through as they are.
   const Matrix value_bias = applied(wv, b1, bv);
