@@ -78,13 +78,15 @@ ModelConfig config_of(const py::dict& d) {
           fusion_of(field<py::dict>(d, "fusion")), decoder_of(field<py::dict>(d, "decoder"))};
 }
 
-// Whether the array is a view of a `mmap.mmap` that nobody can write through: of a file, or zeros.
+// Whether the array is a view of a `mmap.mmap` through which nobody can write: of a file, or zeros.
 bool is_mapped(const py::array& array, const py::object& mmap_type) {
   py::object base = array.base();
-  while (base && py::isinstance<py::array>(base))
+  while (base && py::isinstance<py::array>(base)) {
     base = py::reinterpret_borrow<py::array>(base).base();
-  if (!base || !py::isinstance(base, mmap_type)) return false;
-  return py::reinterpret_borrow<py::buffer>(base).request().readonly;
+  }
+  if (!base || PyMemoryView_Check(base.ptr()) == 0) return false;
+  const Py_buffer& view = *PyMemoryView_GET_BUFFER(base.ptr());
+  return view.readonly != 0 && view.obj != nullptr && py::isinstance(view.obj, mmap_type);
 }
 
 TensorMap tensors_of(const py::dict& weights) {
