@@ -11,8 +11,9 @@ from tokenfuse_sdk.plain_file import FileChangedError, open_plain_file
 
 __all__ = ["MappedFile", "map_plain_file"]
 
-# Large, so that a thread that hashes seldom waits for one that runs Python.
-_CHUNK_BYTES = 8 << 20
+# Large, so that a thread that hashes seldom waits for one that runs Python, but little beside the
+# file.
+_MIN_CHUNK_BYTES, _MAX_CHUNK_BYTES, _CHUNK_SHARE = 1 << 18, 8 << 20, 16
 
 
 class MappedFile:
@@ -43,7 +44,8 @@ class MappedFile:
     def _hash(self) -> str:
         """By plain reading: a disk that fails then is an error, and not the end of the process."""
         digest, num_bytes = hashlib.sha256(), 0
-        chunk = memoryview(bytearray(min(_CHUNK_BYTES, self._status.st_size + 1)))
+        share = self._status.st_size // _CHUNK_SHARE
+        chunk = memoryview(bytearray(max(_MIN_CHUNK_BYTES, min(share, _MAX_CHUNK_BYTES))))
         with os.fdopen(self._descriptor, "rb", buffering=0, closefd=False) as file:
             while count := file.readinto(chunk):
                 num_bytes += count

@@ -67,6 +67,8 @@ class Tokenizer:
         layout = parse_object(data, "tokenizer.json")
         for kind in _ALLOWED:
             _check_component(kind, layout.get(kind))
+        # As large as the vocabulary, which comes next.
+        del layout
         try:
             inner = tokenizers.Tokenizer.from_str(data.decode("utf-8"))
         except Exception as error:  # the library raises plain Exception

@@ -5,6 +5,10 @@
 
 #include <cstdint>
 
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
+
 namespace tokenfuse {
 
 void release_file_pages(const void* data, std::size_t bytes) noexcept {
@@ -21,6 +25,12 @@ void prefer_large_pages(void* data, std::size_t bytes) noexcept {
 #else
   static_cast<void>(data);
   static_cast<void>(bytes);
+#endif
+}
+
+void release_freed_memory() noexcept {
+#ifdef __GLIBC__
+  malloc_trim(0);
 #endif
 }
 

@@ -13,4 +13,7 @@ void release_file_pages(const void* data, std::size_t bytes) noexcept;
 // Memory of the process's own, aligned to a large page, that will all be used.
 void prefer_large_pages(void* data, std::size_t bytes) noexcept;
 
+// What was freed, but kept for the next to ask.
+void release_freed_memory() noexcept;
+
 }  // namespace tokenfuse

@@ -7,8 +7,6 @@
 #include <stdexcept>
 #include <string>
 
-#include "core/pages.h"
-
 namespace tokenfuse {
 namespace {
 
@@ -65,10 +63,6 @@ CpuEngine::CpuEngine(const ModelConfig& config, const TensorMap& tensors, int nu
   weights_ = block(planned_weights.peak_bytes());
   Loader loader(tensors, compute_.packing(), *weights_, compute_.pool());
   load(loader);
-  // The system maps pages around those that are read, which may be among those given back before.
-  for (const auto& [name, tensor] : tensors) {
-    if (tensor.mapped) release_file_pages(tensor.data, tensor.num_bytes());
-  }
 
   image_encoder_.need(space_);
   text_encoder_.need(space_);
@@ -83,12 +77,17 @@ CpuEngine::CpuEngine(const ModelConfig& config, const TensorMap& tensors, int nu
 }
 
 void CpuEngine::load(Loader& loader) {
+  loader.give_back();
   image_encoder_.load(loader, config_.vision);
   image_resampler_.load(loader, config_.fusion, "image_projection", "fusion.image_resampler",
                         config_.vision.width, config_.vision.num_tokens(), true);
+  loader.give_back();
   text_encoder_.load(loader, config_.text);
+  loader.give_back();
   fusion_.load(loader, config_);
+  loader.give_back();
   decoder_.load(loader, config_);
+  loader.give_back();
 }
 
 void CpuEngine::layout(Arena& arena) noexcept {

@@ -103,6 +103,12 @@ Table Loader::table(const std::string& name, std::int64_t num_rows, std::int64_t
   return {to, tensor.half, width};
 }
 
+void Loader::give_back() const noexcept {
+  if (planning()) return;
+  release_freed_memory();
+  for (const auto& [name, tensor] : tensors_) release(tensor, 0, tensor.count());
+}
+
 Norm Loader::layer_norm(const std::string& prefix, std::int64_t width, float eps) {
   return {keep(prefix + ".weight", {width}), keep(prefix + ".bias", {width}), width, eps};
 }

@@ -28,10 +28,10 @@ struct TensorView {
   bool mapped = false;
 
   std::size_t item_bytes() const noexcept { return half ? sizeof(std::uint16_t) : sizeof(float); }
-  std::size_t num_bytes() const noexcept {
-    std::size_t bytes = item_bytes();
-    for (const std::int64_t size : shape) bytes *= static_cast<std::size_t>(size);
-    return bytes;
+  std::size_t count() const noexcept {
+    std::size_t count = 1;
+    for (const std::int64_t size : shape) count *= static_cast<std::size_t>(size);
+    return count;
   }
 };
 
@@ -92,6 +92,11 @@ class Loader {
   Table table(const std::string& name, std::int64_t num_rows, std::int64_t width);
   const float* keep(const std::vector<float>& values);
   float* space(std::size_t count) { return arena_.floats(count); }
+
+  // Between the parts of a model, so that what loading one took is not held while the next loads:
+  // freed memory, and pages of mapped files. The system maps those around a page that is read,
+  // which may have been given back before.
+  void give_back() const noexcept;
 
   Norm layer_norm(const std::string& prefix, std::int64_t width, float eps);
   Norm rms_norm(const std::string& prefix, std::int64_t width, float eps);
