@@ -32,7 +32,7 @@ def test_an_error_of_the_caller_waits_for_the_work():
         assert caller_failed.wait(30)
         over.append(True)
 
-    with pytest.raises(KeyError), Background(slow):  # noqa: PT012
+    with pytest.raises(KeyError), Background(slow):
         caller_failed.set()
         raise KeyError
     assert over == [True]

@@ -44,7 +44,9 @@ def _check_shapes(entries: list[TensorEntry], expected: Mapping[str, tuple[int, 
                 f"{WEIGHTS_NAME}: {name!r} has dtype {entry.dtype}; weights are F16 or F32"
             )
     if len({entry.dtype for entry in entries}) > 1:
-        raise TensorMismatchError(f"{WEIGHTS_NAME} mixes dtypes; store all weights as F16 or as F32")
+        raise TensorMismatchError(
+            f"{WEIGHTS_NAME} mixes dtypes; store all weights as F16 or as F32"
+        )
 
 
 def mapped_weights(
