@@ -5,11 +5,10 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from tokenfuse_sdk.bundle.manifest import FORMAT_VERSION
-from tokenfuse_sdk.bundle.read import Bundle, read_bundle
-from tokenfuse_sdk.bundle.safetensors_file import read_safetensors
-
 if TYPE_CHECKING:
+    from tokenfuse_sdk.bundle.manifest import FORMAT_VERSION
+    from tokenfuse_sdk.bundle.read import Bundle, read_bundle
+    from tokenfuse_sdk.bundle.safetensors_file import read_safetensors
     from tokenfuse_sdk.bundle.write import check_output, write_bundle
 
 __all__ = [
@@ -21,9 +20,18 @@ __all__ = [
     "write_bundle",
 ]
 
+# Where each name lives; read on first use, so that whoever reads needs nothing of who writes.
+_HOMES = {
+    "FORMAT_VERSION": "manifest",
+    "Bundle": "read",
+    "check_output": "write",
+    "read_bundle": "read",
+    "read_safetensors": "safetensors_file",
+    "write_bundle": "write",
+}
+
 
 def __getattr__(name: str) -> Any:
-    # Whoever only reads, as a device does, needs nothing of it.
-    if name not in ("check_output", "write_bundle"):
+    if name not in _HOMES:
         raise AttributeError(f"module 'tokenfuse_sdk.bundle' has no attribute {name!r}")
-    return getattr(importlib.import_module("tokenfuse_sdk.bundle.write"), name)
+    return getattr(importlib.import_module(f"tokenfuse_sdk.bundle.{_HOMES[name]}"), name)
