@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <memory>
 #include <stdexcept>
 
 #include "core/half.h"
@@ -97,7 +98,13 @@ Table Loader::table(const std::string& name, std::int64_t num_rows, std::int64_t
   const std::size_t window = kWindowBytes / item;
   for (std::size_t first = 0; to != nullptr && first < count; first += window) {
     const std::size_t some = std::min(window, count - first);
-    std::memcpy(to + first * item, address(tensor, first), some * item);
+    const auto num_tasks = static_cast<std::size_t>(pool_.num_threads());
+    pool_.parallel_for(pool_.num_threads(), [&](std::int64_t task, int) {
+      const auto part = static_cast<std::size_t>(task);
+      const std::size_t begin = first + some * part / num_tasks;
+      const std::size_t end = first + some * (part + 1) / num_tasks;
+      std::memcpy(to + begin * item, address(tensor, begin), (end - begin) * item);
+    });
     release(tensor, first, some);
   }
   return {to, tensor.half, width};
@@ -155,7 +162,9 @@ void Loader::for_panels(const Parts& parts, float scale, std::int64_t num_in, st
       begin = stop;
     }
   };
-  std::vector<float> blocks(panel_floats * static_cast<std::size_t>(pool_.num_threads()));
+  // Not zeroed: of what no thread uses, no page is taken.
+  const std::unique_ptr<float[]> blocks(
+      new float[panel_floats * static_cast<std::size_t>(pool_.num_threads())]);
   const auto window = std::max<std::int64_t>(
       pool_.num_threads(),
       static_cast<std::int64_t>(kWindowBytes / (panel_floats * parts[0]->item_bytes() + 1)));
@@ -165,7 +174,7 @@ void Loader::for_panels(const Parts& parts, float scale, std::int64_t num_in, st
     pool_.parallel_for(last - first, [&](std::int64_t task, int thread) {
       const std::int64_t panel = first + task, begin = panel * width;
       const std::int64_t end = std::min(num_out, begin + width);
-      float* rows = blocks.data() + panel_floats * static_cast<std::size_t>(thread);
+      float* rows = blocks.get() + panel_floats * static_cast<std::size_t>(thread);
       float* to = rows;
       for_parts(begin, end, [&](const TensorView& part, std::size_t at, std::size_t count) {
         copy_floats(part, at, count, to);
@@ -191,12 +200,12 @@ PackedLinear Loader::pack_parts(const Parts& parts, float scale, const std::vect
     float* scales = space(static_cast<std::size_t>(padded));
     if (packed != nullptr) {
       const auto panel_bytes = count_of({width, k});
-      std::vector<std::int8_t> quantized(panel_bytes *
-                                         static_cast<std::size_t>(pool_.num_threads()));
+      const std::unique_ptr<std::int8_t[]> quantized(
+          new std::int8_t[panel_bytes * static_cast<std::size_t>(pool_.num_threads())]);
       for_panels(
           parts, scale, k, n, width,
           [&](std::int64_t panel, const float* rows, std::int64_t num_rows, int thread) {
-            std::int8_t* q = quantized.data() + panel_bytes * static_cast<std::size_t>(thread);
+            std::int8_t* q = quantized.get() + panel_bytes * static_cast<std::size_t>(thread);
             quantize_weights(packing_.quantize, rows, k, num_rows, k, q, scales + panel * width);
             linear_int8_pack(to, q, num_rows, k, packed + panel * width * int8_padded(k));
           });
