@@ -13,9 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import save
 
-from tokenfuse_sdk.atomic import write_file
 from tokenfuse_sdk.bundle import read_safetensors
 from tokenfuse_sdk.errors import BundleError, OutputExistsError, TokensError
 from tokenfuse_sdk.plain_file import PlainFileError, read_plain_file
@@ -80,6 +78,11 @@ class ImageTokens:
             OutputExistsError: the path exists and `overwrite` was not given.
             OSError: the folder is not there or cannot be written.
         """
+        # An answer needs neither.
+        from safetensors.numpy import save
+
+        from tokenfuse_sdk.atomic import write_file
+
         target = pathlib.Path(path)
         if not overwrite and (target.exists() or target.is_symlink()):
             raise OutputExistsError(f"{target} exists; pass overwrite=True or another path")

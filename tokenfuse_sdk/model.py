@@ -102,6 +102,8 @@ class Model:
         self._placement = placement
         self._token_budget = self._checked_budget(token_budget, self._config.fusion.num_latents)
         self._runtime: Runtime | None = open_runtime(bundle.config, bundle.weights, placement)
+        # The weights were verified first and packed then.
+        bundle.check_unchanged()
 
     def __enter__(self) -> Model:
         return self

@@ -11,6 +11,7 @@ __all__ = [
     "FileTooLargeError",
     "NotPlainFileError",
     "PlainFileError",
+    "open_plain_file",
     "read_plain_file",
 ]
 
@@ -35,6 +36,31 @@ class FileChangedError(PlainFileError):
     """Another size at the end than at the beginning."""
 
 
+def open_plain_file(
+    path: str | os.PathLike[str], *, max_bytes: int, follow_links: bool = True
+) -> tuple[int, os.stat_result]:
+    """A descriptor of a file, whose kind and size were checked, and what they are.
+
+    Args and errors: as `read_plain_file`, but for `FileChangedError`.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
+    if not follow_links:
+        flags |= getattr(os, "O_NOFOLLOW", 0)
+    descriptor = os.open(path, flags)
+    try:
+        status = os.fstat(descriptor)
+        if stat.S_ISDIR(status.st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+        if not stat.S_ISREG(status.st_mode):
+            raise NotPlainFileError(f"{os.fspath(path)} is not a plain file")
+        if status.st_size > max_bytes:
+            raise FileTooLargeError(path, status.st_size, max_bytes)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor, status
+
+
 def read_plain_file(
     path: str | os.PathLike[str], *, max_bytes: int, follow_links: bool = True
 ) -> bytes:
@@ -51,18 +77,8 @@ def read_plain_file(
         OSError: it is not there or cannot be opened.
         ValueError: a path that no file can have.
     """
-    flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
-    if not follow_links:
-        flags |= getattr(os, "O_NOFOLLOW", 0)
-    descriptor = os.open(path, flags)
+    descriptor, status = open_plain_file(path, max_bytes=max_bytes, follow_links=follow_links)
     try:
-        status = os.fstat(descriptor)
-        if stat.S_ISDIR(status.st_mode):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
-        if not stat.S_ISREG(status.st_mode):
-            raise NotPlainFileError(f"{os.fspath(path)} is not a plain file")
-        if status.st_size > max_bytes:
-            raise FileTooLargeError(path, status.st_size, max_bytes)
         with os.fdopen(descriptor, "rb", closefd=False) as file:
             # One byte more than there should be shows that it has grown.
             data = file.read(status.st_size + 1)

@@ -12,6 +12,8 @@ __all__ = ["MAX_DEPTH", "parse_object"]
 # The deepest file of a bundle is tokenizer.json, with less than 10 levels.
 MAX_DEPTH = 64
 
+_NO_MARKS = bytes(set(range(256)) - set(b'"[]{}'))
+
 
 def parse_object(data: bytes, name: str) -> dict[str, Any]:
     """Parse the bytes of the file `name`.
@@ -53,20 +55,16 @@ def parse_object(data: bytes, name: str) -> dict[str, Any]:
 def _depth(data: bytes) -> int:
     """Deepest nesting, brackets inside strings not counted; found before parsing recurses."""
     depth = deepest = 0
-    in_string = escaped = False
-    for byte in data:
-        if in_string:
-            if escaped:
-                escaped = False
-            elif byte == 0x5C:
-                escaped = True
-            elif byte == 0x22:
-                in_string = False
-        elif byte == 0x22:
-            in_string = True
+    in_string = False
+    # What is escaped ends no string; nothing else matters but quotes and brackets.
+    for byte in data.replace(b"\\\\", b"").replace(b'\\"', b"").translate(None, _NO_MARKS):
+        if byte == 0x22:
+            in_string = not in_string
+        elif in_string:
+            continue
         elif byte in b"[{":
             depth += 1
             deepest = max(deepest, depth)
-        elif byte in b"]}":
+        else:
             depth -= 1
     return deepest

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import numpy as np
-import tokenizers
 
 from tokenfuse_sdk.errors import BundleFormatError, QuestionError
 from tokenfuse_sdk.strict_json import parse_object
+
+if TYPE_CHECKING:
+    import tokenizers
 
 __all__ = ["Tokenizer"]
 
@@ -64,9 +67,14 @@ class Tokenizer:
             BundleFormatError: not a tokenizer, made of other parts than are allowed, or not one
                 for this model.
         """
+        # Here, where a thread hashes the weights meanwhile.
+        import tokenizers
+
         layout = parse_object(data, "tokenizer.json")
         for kind in _ALLOWED:
             _check_component(kind, layout.get(kind))
+        # As large as the vocabulary, which comes next.
+        del layout
         try:
             inner = tokenizers.Tokenizer.from_str(data.decode("utf-8"))
         except Exception as error:  # the library raises plain Exception

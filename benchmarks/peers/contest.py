@@ -20,8 +20,8 @@ __all__ = ["Contest", "Pace", "ask_all"]
 # Of the logits' root mean square; float32 sums in another order stay a hundred times below.
 _FP32_BOUND = 1e-3
 _MAX_REPEATS = 50
-# Of the float32 weights: what the hungriest contestant (compiled, frozen) takes to open.
-_OPENING_MEMORY = 3
+# Of the weights, mostly float16: what the hungriest contestant (compiled, frozen) takes to open.
+_OPENING_MEMORY = 6
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,7 +37,9 @@ def _open(name: str) -> tuple[JointModel, questions.Source, bool]:
     if name in SIZES:
         torch.manual_seed(0)
         config = named_config(name)
-        return JointModel(config).eval(), questions.random_questions(config), False
+        # Rounded to float16, as a bundle stores them: every contestant has the same numbers.
+        model = JointModel(config).half().float().eval()
+        return model, questions.random_questions(config), False
     from tokenfuse_export.to_onnx import load_reference
 
     model = load_reference(name)
@@ -163,7 +165,9 @@ def main() -> None:
     model, source, has_answers = _open(name)
     (folder / "config.json").write_text(json.dumps(model.config.to_dict()), encoding="utf-8")
     weights = {key: value.numpy() for key, value in model.state_dict().items()}
-    save_file(weights, folder / "weights.safetensors")
+    halves = {key: value.astype(np.float16) for key, value in weights.items()}
+    exact = all(np.array_equal(halves[key], value) for key, value in weights.items())
+    save_file(halves if exact else weights, folder / "weights.safetensors")
     with torch.inference_mode():
         parts = {batch_part(size): (size, _inputs(model, source("test"), size)) for size in batches}
         if has_answers and num_questions:

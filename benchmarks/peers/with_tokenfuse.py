@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from work import ANSWER_TOKENS, Floats, Ids, Task
 
-PACKAGES = ("tokenfuse_sdk", "safetensors")
+PACKAGES = ("tokenfuse_sdk",)
 QUANTISERS = ()
 GRAPHS_NEEDED = False
 
@@ -31,15 +31,19 @@ def prepare(task: Task) -> None:
 
 class _Tokenfuse:
     def __init__(self, task: Task) -> None:
-        from safetensors.numpy import load_file
-
+        from tokenfuse_sdk.bundle.weights_file import mapped_weights
         from tokenfuse_sdk.config import ModelConfig
+        from tokenfuse_sdk.mapped_file import map_plain_file
         from tokenfuse_sdk.runtime import open_runtime, place
+        from tokenfuse_sdk.weights import expected_tensors
 
         config = ModelConfig.from_dict(task.config())
         self._budget, self._pad_id = config.fusion.num_latents, config.pad_id
         placement = place("cpu", task.precision, task.num_threads)
-        self._runtime = open_runtime(config, load_file(task.weights_path), placement)
+        # As a bundle's: hashed, mapped and verified.
+        file = map_plain_file(task.weights_path, max_bytes=8 << 30)
+        weights = mapped_weights(file, expected_tensors(config))
+        self._runtime = open_runtime(config, weights, placement)
         assert self._runtime.capabilities.precision == task.precision
 
     def encode(self, image_BHW3: Floats) -> list[Floats]:

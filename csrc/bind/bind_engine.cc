@@ -79,7 +79,19 @@ ModelConfig config_of(const py::dict& d) {
           fusion_of(field<py::dict>(d, "fusion")), decoder_of(field<py::dict>(d, "decoder"))};
 }
 
+// Whether the array is a view of a `mmap.mmap` through which nobody can write: of a file, or zeros.
+bool is_mapped(const py::array& array, const py::object& mmap_type) {
+  py::object base = array.base();
+  while (base && py::isinstance<py::array>(base)) {
+    base = py::reinterpret_borrow<py::array>(base).base();
+  }
+  if (!base || PyMemoryView_Check(base.ptr()) == 0) return false;
+  const Py_buffer& view = *PyMemoryView_GET_BUFFER(base.ptr());
+  return view.readonly != 0 && view.obj != nullptr && py::isinstance(view.obj, mmap_type);
+}
+
 TensorMap tensors_of(const py::dict& weights) {
+  const py::object mmap_type = py::module_::import("mmap").attr("mmap");
   TensorMap tensors;
   for (const auto& [key, value] : weights) {
     const auto name = key.cast<std::string>();
@@ -93,7 +105,10 @@ TensorMap tensors_of(const py::dict& weights) {
     if ((array.flags() & py::array::c_style) == 0) {
       throw std::invalid_argument("the tensor " + name + " is not C-contiguous");
     }
-    tensors[name] = {array.data(), half, {array.shape(), array.shape() + array.ndim()}};
+    tensors[name] = {array.data(),
+                     half,
+                     {array.shape(), array.shape() + array.ndim()},
+                     is_mapped(array, mmap_type)};
   }
   return tensors;
 }

@@ -12,8 +12,8 @@
 namespace tokenfuse {
 namespace {
 
-constexpr const char* kNames[kNumIsas] = {"scalar", "avx2", "avx512", "avx512_vnni", "avx512_bf16",
-                                          "neon", "neon_dotprod", "neon_i8mm"};
+constexpr const char* kNames[kNumIsas] = {"scalar",      "avx2", "avx512",       "avx512_vnni",
+                                          "avx512_bf16", "neon", "neon_dotprod", "neon_i8mm"};
 
 #if defined(TOKENFUSE_ARM64)
 struct ArmFeatures {

@@ -49,10 +49,10 @@ CpuEngine::CpuEngine(const ModelConfig& config, const TensorMap& tensors, int nu
                      Precision precision)
     : config_(supported(config)), compute_(isa, precision, num_threads) {
   Arena planned_weights;
-  Loader plan(tensors, compute_.packing(), planned_weights);
+  Loader plan(tensors, compute_.packing(), planned_weights, compute_.pool());
   load(plan);
   weights_ = block(planned_weights.peak_bytes());
-  Loader loader(tensors, compute_.packing(), *weights_);
+  Loader loader(tensors, compute_.packing(), *weights_, compute_.pool());
   load(loader);
 
   image_encoder_.need(space_);
@@ -68,12 +68,17 @@ CpuEngine::CpuEngine(const ModelConfig& config, const TensorMap& tensors, int nu
 }
 
 void CpuEngine::load(Loader& loader) {
+  loader.give_back();
   image_encoder_.load(loader, config_.vision);
   image_resampler_.load(loader, config_.fusion, "image_projection", "fusion.image_resampler",
                         config_.vision.width, config_.vision.num_tokens(), true);
+  loader.give_back();
   text_encoder_.load(loader, config_.text);
+  loader.give_back();
   fusion_.load(loader, config_);
+  loader.give_back();
   decoder_.load(loader, config_);
+  loader.give_back();
 }
 
 void CpuEngine::layout(Arena& arena) noexcept {

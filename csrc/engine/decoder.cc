@@ -1,7 +1,5 @@
 #include "engine/decoder.h"
 
-#include <algorithm>
-
 namespace tokenfuse {
 
 void Decoder::load(Loader& loader, const ModelConfig& config) {
@@ -60,10 +58,7 @@ void Decoder::begin(Compute& compute, View fused, std::int64_t count) noexcept {
 View Decoder::step(Compute& compute, const Workspace& space, const TextEncoder& text,
                    const std::int32_t* ids, std::int64_t first, std::int64_t count) noexcept {
   const std::int64_t inner = num_heads_ * head_dim_;
-  for (std::int64_t i = 0; i < count; ++i) {
-    const float* row = text.embedding(ids[i]);
-    std::copy(row, row + width_, x_.row(i));
-  }
+  for (std::int64_t i = 0; i < count; ++i) text.embed(ids[i], x_.row(i));
   HeadsArgs self{};
   self.o = space.o;
   self.bias = bias_.center() - first;

@@ -11,11 +11,6 @@ namespace {
 // The first fills caches and is not counted.
 constexpr std::size_t kMinRounds = 4;
 
-Packing packing_of(Precision precision, Isa isa) noexcept {
-  return {&linear_kernel(isa), precision == Precision::kInt8 ? &linear_int8_kernel(isa) : nullptr,
-          quantize_kernel(isa), precision == Precision::kBf16 ? &linear_bf16_kernel(isa) : nullptr};
-}
-
 // Any values of ordinary size: what a product takes does not depend on them.
 std::vector<float> pattern(std::int64_t count) {
   std::vector<float> values(static_cast<std::size_t>(count));
@@ -25,22 +20,11 @@ std::vector<float> pattern(std::int64_t count) {
   return values;
 }
 
-template <typename Args>
-Args args_of(const LinearShape& shape, float* y) noexcept {
-  Args args{};
-  args.y = y;
-  args.ldy = args.n = shape.num_out;
-  args.m = shape.rows;
-  args.k = shape.num_in;
-  args.activation = Activation::kGelu;
-  return args;
-}
-
 }  // namespace
 
 TimedLinear::TimedLinear(Precision precision, Isa isa, const LinearShape& shape,
                          const std::vector<float>& weight_NK)
-    : precision_(precision), packing_(packing_of(precision, isa)), shape_(shape) {
+    : compute_(isa, precision, 1), shape_(shape) {
   Arena plan;
   layout(plan, weight_NK);
   arena_ = std::make_unique<Arena>(plan.peak_bytes());
@@ -50,41 +34,15 @@ TimedLinear::TimedLinear(Precision precision, Isa isa, const LinearShape& shape,
 
 void TimedLinear::layout(Arena& arena, const std::vector<float>& weight_NK) {
   const TensorMap no_tensors;
-  weights_ = Loader(no_tensors, packing_, arena).pack(weight_NK, {}, shape_.num_in, shape_.num_out);
-  if (precision_ == Precision::kBf16) {
-    bf16_scratch_ = arena.bytes(
-        linear_bf16_scratch_bytes(*packing_.bf16, shape_.rows, shape_.num_in, pool_.num_threads()));
-  }
-  if (precision_ != Precision::kInt8) return;
-  const auto rows = static_cast<std::size_t>(shape_.rows);
-  quantized_.ldq = int8_padded(shape_.num_in);
-  const auto bytes = static_cast<std::size_t>(quantized_.ldq);
-  quantized_.q = static_cast<std::int8_t*>(arena.bytes(rows * bytes));
-  quantized_.scale = arena.floats(rows);
-  quantized_.sum = static_cast<std::int32_t*>(arena.bytes(rows * sizeof(std::int32_t)));
+  weights_ = Loader(no_tensors, compute_.packing(), arena, compute_.pool())
+                 .pack(weight_NK, {}, shape_.num_in, shape_.num_out);
+  compute_.layout(arena, 0, 0, shape_.rows, shape_.num_in);
 }
 
 void TimedLinear::run(const float* x, float* y) noexcept {
-  if (precision_ == Precision::kInt8) {
-    auto args = args_of<LinearInt8Args>(shape_, y);
-    args.packed = weights_.packed_int8;
-    args.weight_scale = weights_.scale;
-    linear_int8(*packing_.int8, packing_.quantize, x, shape_.num_in, quantized_, args, pool_);
-    return;
-  }
-  if (precision_ == Precision::kBf16) {
-    auto args = args_of<LinearBf16Args>(shape_, y);
-    args.x = x;
-    args.ldx = shape_.num_in;
-    args.packed = weights_.packed_bf16;
-    linear_bf16(*packing_.bf16, args, bf16_scratch_, pool_);
-    return;
-  }
-  auto args = args_of<LinearArgs>(shape_, y);
-  args.x = x;
-  args.ldx = shape_.num_in;
-  args.packed = weights_.packed;
-  linear(*packing_.kernel, args, pool_);
+  // Only read.
+  const View from{const_cast<float*>(x), shape_.num_in};
+  compute_.linear(weights_, from, {y, shape_.num_out}, shape_.rows, Activation::kGelu);
 }
 
 std::vector<double> time_linears(const std::vector<Precision>& precisions, const LinearShape& shape,

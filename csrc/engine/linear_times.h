@@ -8,7 +8,6 @@
 
 #include "core/arena.h"
 #include "core/isa.h"
-#include "core/thread_pool.h"
 #include "engine/compute.h"
 
 namespace tokenfuse {
@@ -34,14 +33,10 @@ class TimedLinear {
  private:
   void layout(Arena& arena, const std::vector<float>& weight_NK);
 
-  Precision precision_;
-  Packing packing_;
+  Compute compute_;
   LinearShape shape_;
   PackedLinear weights_;
-  QuantizedRows quantized_{};
-  void* bf16_scratch_ = nullptr;
   std::unique_ptr<Arena> arena_;
-  ThreadPool pool_{1};
 };
 
 // The least seconds of one call for each precision, in the order given. The precisions take turns,

@@ -12,22 +12,51 @@ Matrix widened(const std::vector<float>& values) { return {values.begin(), value
 
 std::vector<float> narrowed(const Matrix& values) { return {values.begin(), values.end()}; }
 
-// c (m, n) += a (m, k) b (k, n), b with row stride ldb.
-void multiply(const double* a, std::int64_t lda, const double* b, std::int64_t ldb, double* c,
-              std::int64_t ldc, std::int64_t m, std::int64_t k, std::int64_t n) noexcept {
-  for (std::int64_t i = 0; i < m; ++i) {
-    for (std::int64_t p = 0; p < k; ++p) {
-      const double value = a[i * lda + p];
-      for (std::int64_t j = 0; j < n; ++j) c[i * ldc + j] += value * b[p * ldb + j];
+// c (m, n) += a (m, k) b (k, n), b with row stride ldb; each sum in the order of k.
+void multiply(ThreadPool& pool, const double* a, std::int64_t lda, const double* b,
+              std::int64_t ldb, double* c, std::int64_t ldc, std::int64_t m, std::int64_t k,
+              std::int64_t n) noexcept {
+  // Columns that stay in the nearest cache, for all of k.
+  constexpr std::int64_t kColumns = 16, kRows = 32;
+  const std::int64_t num_stripes = (n + kColumns - 1) / kColumns;
+  const std::int64_t num_blocks = (m + kRows - 1) / kRows;
+  pool.parallel_for(num_stripes * num_blocks, [&](std::int64_t task, int) {
+    const std::int64_t first = task % num_stripes * kColumns, count = std::min(kColumns, n - first);
+    const std::int64_t begin = task / num_stripes * kRows, end = std::min(m, begin + kRows);
+    for (std::int64_t i = begin; i < end; ++i) {
+      double sums[kColumns] = {};
+      for (std::int64_t j = 0; j < count; ++j) sums[j] = c[i * ldc + first + j];
+      if (count == kColumns) {
+        for (std::int64_t p = 0; p < k; ++p) {
+          for (std::int64_t j = 0; j < kColumns; ++j)
+            sums[j] += a[i * lda + p] * b[p * ldb + first + j];
+        }
+      } else {
+        for (std::int64_t p = 0; p < k; ++p) {
+          for (std::int64_t j = 0; j < count; ++j)
+            sums[j] += a[i * lda + p] * b[p * ldb + first + j];
+        }
+      }
+      for (std::int64_t j = 0; j < count; ++j) c[i * ldc + first + j] = sums[j];
     }
+  });
+}
+
+// A square matrix.
+Matrix transposed(const Matrix& a, std::int64_t size) {
+  Matrix result(a.size());
+  for (std::int64_t i = 0; i < size; ++i) {
+    for (std::int64_t j = 0; j < size; ++j) result[j * size + i] = a[i * size + j];
   }
+  return result;
 }
 
 // y = W x + b for a weight (m, k).
 Matrix applied(const Matrix& w, const Matrix& x, const Matrix& b) {
   Matrix y = b;
-  multiply(w.data(), static_cast<std::int64_t>(x.size()), x.data(), 1, y.data(), 1,
-           static_cast<std::int64_t>(b.size()), static_cast<std::int64_t>(x.size()), 1);
+  for (std::size_t i = 0; i < y.size(); ++i) {
+    for (std::size_t j = 0; j < x.size(); ++j) y[i] += w[i * x.size() + j] * x[j];
+  }
   return y;
 }
 
@@ -48,51 +77,60 @@ void Resampler::load(Loader& loader, const FusionConfig& config, const std::stri
   }
   const std::int64_t d = width_, c = token_width_, heads = num_heads_, h = d / heads;
   const std::string attention = prefix + ".attention";
+  const auto square = [&](const char* name) {
+    return widened(loader.read(attention + name, {d, d}));
+  };
+  const auto line = [&](const std::string& name) { return widened(loader.read(name, {d})); };
   const Matrix w1 = widened(loader.read(projection + ".weight", {d, c}));
-  const Matrix b1 = widened(loader.read(projection + ".bias", {d}));
-  const Matrix latents = widened(loader.read(prefix + ".latents", {num_latents_, d}));
-  const Matrix wq = widened(loader.read(attention + ".query.weight", {d, d}));
-  const Matrix bq = widened(loader.read(attention + ".query.bias", {d}));
-  const Matrix wk = widened(loader.read(attention + ".key.weight", {d, d}));
+  const Matrix b1 = line(projection + ".bias"), bq = line(attention + ".query.bias"),
+               bv = line(attention + ".value.bias"), bo = line(attention + ".output.bias");
   loader.read(attention + ".key.bias", {d});
-  const Matrix wv = widened(loader.read(attention + ".value.weight", {d, d}));
-  const Matrix bv = widened(loader.read(attention + ".value.bias", {d}));
-  const Matrix wo = widened(loader.read(attention + ".output.weight", {d, d}));
-  const Matrix bo = widened(loader.read(attention + ".output.bias", {d}));
 
-  const auto product = [&](const Matrix& a, const Matrix& b) {
+  // Matrices live no longer than they are used: memory is shortest while a model loads.
+  Matrix query;
+  {
+    const Matrix latents = widened(loader.read(prefix + ".latents", {num_latents_, d}));
+    const Matrix wq = transposed(square(".query.weight"), d);
+    for (std::int64_t n = 0; n < num_latents_; ++n) query.insert(query.end(), bq.begin(), bq.end());
+    if (!loader.planning()) {
+      multiply(loader.pool(), latents.data(), d, wq.data(), d, query.data(), d, num_latents_, d, d);
+    }
+    const double scale = 1.0 / std::sqrt(static_cast<double>(h));
+    for (double& value : query) value *= scale;
+  }
+  const auto times_w1 = [&](const Matrix& a) {
     Matrix result(static_cast<std::size_t>(d * c));
-    if (!loader.planning()) multiply(a.data(), d, b.data(), c, result.data(), c, d, d, c);
+    if (!loader.planning()) {
+      multiply(loader.pool(), a.data(), d, w1.data(), c, result.data(), c, d, d, c);
+    }
     return result;
   };
-  const Matrix wk1 = product(wk, w1), wv1 = product(wv, w1);  // (D, C)
-  Matrix query(static_cast<std::size_t>(num_latents_ * d));
-  if (!loader.planning()) {
-    const double scale = 1.0 / std::sqrt(static_cast<double>(h));
-    for (std::int64_t n = 0; n < num_latents_; ++n) {
-      const Matrix row(latents.begin() + n * d, latents.begin() + (n + 1) * d);
-      const Matrix q = applied(wq, row, bq);
-      for (std::int64_t i = 0; i < d; ++i)
-        query[static_cast<std::size_t>(n * d + i)] = q[i] * scale;
-    }
+  const Matrix wk1 = times_w1(square(".key.weight"));  // (D, C)
+  Matrix wv1, value_bias;
+  {
+    const Matrix wv = square(".value.weight");
+    wv1 = times_w1(wv);
+    // The weights of a row sum to 1: the value bias and b1 pass through as they are.
+    value_bias = applied(wv, b1, bv);
   }
-  // The weights of a row sum to 1: the value bias and b1 pass through as they are.
-  const Matrix value_bias = applied(wv, b1, bv);
+  const Matrix wo = square(".output.weight");
 
   if (has_folded_) {
     Matrix folded_query(static_cast<std::size_t>(num_latents_ * heads * c));
-    Matrix folded(static_cast<std::size_t>(d * heads * c));
-    if (!loader.planning()) {
-      for (std::int64_t head = 0; head < heads; ++head) {
-        multiply(query.data() + head * h, d, wk1.data() + head * h * c, c,
-                 folded_query.data() + head * c, heads * c, num_latents_, h, c);
-        multiply(wo.data() + head * h, d, wv1.data() + head * h * c, c, folded.data() + head * c,
-                 heads * c, d, h, c);
+    std::vector<float> folded(static_cast<std::size_t>(d * heads * c));
+    Matrix own(static_cast<std::size_t>(d * c));
+    for (std::int64_t head = 0; head < heads && !loader.planning(); ++head) {
+      multiply(loader.pool(), query.data() + head * h, d, wk1.data() + head * h * c, c,
+               folded_query.data() + head * c, heads * c, num_latents_, h, c);
+      std::fill(own.begin(), own.end(), 0.0);
+      multiply(loader.pool(), wo.data() + head * h, d, wv1.data() + head * h * c, c, own.data(), c,
+               d, h, c);
+      for (std::int64_t row = 0; row < d; ++row) {
+        std::copy(&own[row * c], &own[row * c] + c, &folded[(row * heads + head) * c]);
       }
     }
     folded_query_ = loader.keep(narrowed(folded_query));
-    folded_output_ =
-        loader.pack(narrowed(folded), narrowed(applied(wo, value_bias, bo)), heads * c, d);
+    folded_output_ = loader.pack(folded, narrowed(applied(wo, value_bias, bo)), heads * c, d);
   }
   if (has_projected_) {
     Matrix weight = wk1;

@@ -1,7 +1,5 @@
 #include "engine/text_encoder.h"
 
-#include <algorithm>
-
 namespace tokenfuse {
 
 void TextEncoder::load(Loader& loader, const TextConfig& config) {
@@ -11,7 +9,7 @@ void TextEncoder::load(Loader& loader, const TextConfig& config) {
   mlp_dim_ = config.mlp_dim;
   max_tokens_ = config.max_tokens;
   const std::int64_t inner = num_heads_ * head_dim_;
-  embedding_ = loader.keep("embedding.weight", {config.vocab_size, width_});
+  embedding_ = loader.table("embedding.weight", config.vocab_size, width_);
   bias_.load(loader, "text.relative_bias.weight", config.num_buckets, num_heads_,
              config.max_distance, max_tokens_, true);
   layers_.assign(static_cast<std::size_t>(config.num_layers), Layer{});
@@ -39,10 +37,7 @@ void TextEncoder::layout(Arena& arena) noexcept {
 View TextEncoder::run(Compute& compute, const Workspace& space, const std::int32_t* ids,
                       std::int64_t count) noexcept {
   const std::int64_t inner = num_heads_ * head_dim_;
-  for (std::int64_t i = 0; i < count; ++i) {
-    const float* row = embedding(ids[i]);
-    std::copy(row, row + width_, x_.row(i));
-  }
+  for (std::int64_t i = 0; i < count; ++i) embed(ids[i], x_.row(i));
   HeadsArgs heads{};
   heads.q = space.qkv;
   heads.k = space.qkv.columns(inner);

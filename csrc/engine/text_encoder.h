@@ -18,8 +18,8 @@ class TextEncoder {
   View run(Compute& compute, const Workspace& space, const std::int32_t* ids,
            std::int64_t count) noexcept;
 
-  // Row of the embedding, which the decoder shares.
-  const float* embedding(std::int32_t id) const noexcept { return embedding_ + id * width_; }
+  // Copies the row of an id of the embedding, which the decoder shares.
+  void embed(std::int32_t id, float* to) const noexcept { embedding_.copy_row(id, to); }
 
  private:
   struct Layer {
@@ -29,7 +29,7 @@ class TextEncoder {
   };
 
   std::int64_t width_ = 0, num_heads_ = 0, head_dim_ = 0, mlp_dim_ = 0, max_tokens_ = 0;
-  const float* embedding_ = nullptr;
+  Table embedding_;
   RelativeBias bias_;
   std::vector<Layer> layers_;
   Norm norm_;

@@ -2,31 +2,21 @@
 
 #include <algorithm>
 #include <cstring>
+#include <memory>
 #include <stdexcept>
+
+#include "core/half.h"
+#include "core/pages.h"
 
 namespace tokenfuse {
 
-float half_to_float(std::uint16_t bits) noexcept {
-  const std::uint32_t sign = static_cast<std::uint32_t>(bits & 0x8000u) << 16;
-  const std::uint32_t exponent = (bits >> 10) & 0x1Fu;
-  std::uint32_t fraction = bits & 0x3FFu;
-  std::uint32_t out = sign;
-  if (exponent == 0x1F) {
-    out |= 0x7F800000u | (fraction << 13);
-  } else if (exponent != 0) {
-    out |= ((exponent + 112) << 23) | (fraction << 13);
-  } else if (fraction != 0) {
-    // Subnormal: shift the leading one into place; every one is a normal float32.
-    std::uint32_t shifted_exponent = 113;
-    while ((fraction & 0x400u) == 0) {
-      fraction <<= 1;
-      --shifted_exponent;
-    }
-    out |= (shifted_exponent << 23) | ((fraction & 0x3FFu) << 13);
+void Table::copy_row(std::int64_t row, float* to) const noexcept {
+  const auto count = static_cast<std::size_t>(width), first = static_cast<std::size_t>(row) * count;
+  if (half) {
+    halves_to_floats(static_cast<const std::uint16_t*>(data) + first, count, to);
+  } else {
+    std::memcpy(to, static_cast<const float*>(data) + first, count * sizeof(float));
   }
-  float value;
-  std::memcpy(&value, &out, sizeof(value));
-  return value;
 }
 
 const TensorView& Loader::find(const std::string& name,
@@ -48,26 +38,32 @@ std::size_t count_of(std::initializer_list<std::int64_t> shape) noexcept {
   return count;
 }
 
-void copy_floats(const TensorView& tensor, std::size_t count, float* values) noexcept {
+// Bytes of a mapped file that are read before their pages are given back: enough for the threads
+// to share, and little beside any model.
+constexpr std::size_t kWindowBytes = std::size_t{2} << 20;
+
+const unsigned char* address(const TensorView& tensor, std::size_t first) noexcept {
+  return static_cast<const unsigned char*>(tensor.data) + first * tensor.item_bytes();
+}
+
+void copy_floats(const TensorView& tensor, std::size_t first, std::size_t count,
+                 float* to) noexcept {
   if (tensor.half) {
-    const auto* from = static_cast<const unsigned char*>(tensor.data);
-    for (std::size_t i = 0; i < count; ++i) {
-      std::uint16_t bits;
-      std::memcpy(&bits, from + i * sizeof(bits), sizeof(bits));
-      const std::uint32_t exponent = bits & 0x7C00u;
-      if (exponent == 0 || exponent == 0x7C00u) {
-        values[i] = half_to_float(bits);
-        continue;
-      }
-      // Nearly all of a model: a normal number, moved to its place.
-      const std::uint32_t wide =
-          (static_cast<std::uint32_t>(bits & 0x8000u) << 16) |
-          ((static_cast<std::uint32_t>(bits & 0x7FFFu) << 13) + (std::uint32_t{112} << 23));
-      std::memcpy(&values[i], &wide, sizeof(wide));
-    }
+    halves_to_floats(address(tensor, first), count, to);
   } else {
-    std::memcpy(values, tensor.data, count * sizeof(float));
+    std::memcpy(to, address(tensor, first), count * sizeof(float));
   }
+}
+
+void release(const TensorView& tensor, std::size_t first, std::size_t count) noexcept {
+  if (tensor.mapped) {
+    release_file_pages(address(tensor, first), count * tensor.item_bytes());
+  }
+}
+
+void take_floats(const TensorView& tensor, std::size_t count, float* to) noexcept {
+  copy_floats(tensor, 0, count, to);
+  release(tensor, 0, count);
 }
 
 }  // namespace
@@ -77,7 +73,7 @@ std::vector<float> Loader::read(const std::string& name,
   const TensorView& tensor = find(name, shape);
   std::vector<float> values(count_of(shape));
   // A plan wants the size alone.
-  if (!planning()) copy_floats(tensor, values.size(), values.data());
+  if (!planning()) take_floats(tensor, values.size(), values.data());
   return values;
 }
 
@@ -91,8 +87,33 @@ const float* Loader::keep(const std::string& name, std::initializer_list<std::in
   const TensorView& tensor = find(name, shape);
   const std::size_t count = count_of(shape);
   float* to = space(count);
-  if (to != nullptr) copy_floats(tensor, count, to);
+  if (to != nullptr) take_floats(tensor, count, to);
   return to;
+}
+
+Table Loader::table(const std::string& name, std::int64_t num_rows, std::int64_t width) {
+  const TensorView& tensor = find(name, {num_rows, width});
+  const std::size_t count = count_of({num_rows, width}), item = tensor.item_bytes();
+  auto* to = static_cast<unsigned char*>(arena_.bytes(count * item));
+  const std::size_t window = kWindowBytes / item;
+  for (std::size_t first = 0; to != nullptr && first < count; first += window) {
+    const std::size_t some = std::min(window, count - first);
+    const auto num_tasks = static_cast<std::size_t>(pool_.num_threads());
+    pool_.parallel_for(pool_.num_threads(), [&](std::int64_t task, int) {
+      const auto part = static_cast<std::size_t>(task);
+      const std::size_t begin = first + some * part / num_tasks;
+      const std::size_t end = first + some * (part + 1) / num_tasks;
+      std::memcpy(to + begin * item, address(tensor, begin), (end - begin) * item);
+    });
+    release(tensor, first, some);
+  }
+  return {to, tensor.half, width};
+}
+
+void Loader::give_back() const noexcept {
+  if (planning()) return;
+  release_freed_memory();
+  for (const auto& [name, tensor] : tensors_) release(tensor, 0, tensor.count());
 }
 
 Norm Loader::layer_norm(const std::string& prefix, std::int64_t width, float eps) {
@@ -106,63 +127,123 @@ Norm Loader::rms_norm(const std::string& prefix, std::int64_t width, float eps) 
 PackedLinear Loader::linear(const std::string& prefix, std::initializer_list<const char*> parts,
                             std::int64_t num_in, std::int64_t num_out, bool bias, float scale) {
   const auto joined = num_out * static_cast<std::int64_t>(parts.size());
-  const std::size_t outputs = count_of({num_out}), size = count_of({num_out, num_in});
+  const std::size_t outputs = count_of({num_out});
   std::vector<float> biases(bias ? outputs * parts.size() : 0);
-  // These are the largest tensors: a plan needs their size alone.
-  std::vector<float> weight(planning() ? 0 : size * parts.size());
-  std::size_t at = 0;
+  Parts weights;
   for (const char* part : parts) {
     const std::string name = *part == '\0' ? prefix : prefix + "." + part;
-    const TensorView& one = find(name + ".weight", {num_out, num_in});
-    const TensorView* own = bias ? &find(name + ".bias", {num_out}) : nullptr;
-    if (!planning()) {
-      copy_floats(one, size, weight.data() + at * size);
-      if (bias) copy_floats(*own, outputs, biases.data() + at * outputs);
+    if (bias) {
+      const TensorView& own = find(name + ".bias", {num_out});
+      if (!planning()) take_floats(own, outputs, biases.data() + weights.size() * outputs);
     }
-    ++at;
+    weights.push_back(&find(name + ".weight", {num_out, num_in}));
   }
-  for (float& value : weight) value *= scale;
   for (float& value : biases) value *= scale;
-  return pack(weight, biases, num_in, joined);
+  return pack_parts(weights, scale, biases, num_in, joined);
 }
 
 PackedLinear Loader::pack(const std::vector<float>& weight, const std::vector<float>& bias,
                           std::int64_t num_in, std::int64_t num_out) {
+  const TensorView whole{weight.data(), false, {num_out, num_in}};
+  return pack_parts({&whole}, 1.0f, bias, num_in, num_out);
+}
+
+template <typename Body>
+void Loader::for_panels(const Parts& parts, float scale, std::int64_t num_in, std::int64_t num_out,
+                        std::int64_t width, Body&& body) {
+  const std::int64_t part_rows = num_out / static_cast<std::int64_t>(parts.size());
+  const auto k = static_cast<std::size_t>(num_in), panel_floats = count_of({width, num_in});
+  // body's rows [begin, end), part after part.
+  const auto for_parts = [&](std::int64_t begin, std::int64_t end, auto&& use) {
+    while (begin < end) {
+      const std::int64_t part = begin / part_rows, stop = std::min(end, (part + 1) * part_rows);
+      use(*parts[static_cast<std::size_t>(part)], static_cast<std::size_t>(begin % part_rows) * k,
+          static_cast<std::size_t>(stop - begin) * k);
+      begin = stop;
+    }
+  };
+  // Not zeroed: of what no thread uses, no page is taken.
+  const std::unique_ptr<float[]> blocks(
+      new float[panel_floats * static_cast<std::size_t>(pool_.num_threads())]);
+  const auto window = std::max<std::int64_t>(
+      pool_.num_threads(),
+      static_cast<std::int64_t>(kWindowBytes / (panel_floats * parts[0]->item_bytes() + 1)));
+  const std::int64_t num_panels = (num_out + width - 1) / width;
+  for (std::int64_t first = 0; first < num_panels; first += window) {
+    const std::int64_t last = std::min(num_panels, first + window);
+    pool_.parallel_for(last - first, [&](std::int64_t task, int thread) {
+      const std::int64_t panel = first + task, begin = panel * width;
+      const std::int64_t end = std::min(num_out, begin + width);
+      float* rows = blocks.get() + panel_floats * static_cast<std::size_t>(thread);
+      float* to = rows;
+      for_parts(begin, end, [&](const TensorView& part, std::size_t at, std::size_t count) {
+        copy_floats(part, at, count, to);
+        to += count;
+      });
+      for (float* value = rows; value < to; ++value) *value *= scale;
+      body(panel, rows, end - begin, thread);
+    });
+    for_parts(first * width, std::min(num_out, last * width), release);
+  }
+}
+
+PackedLinear Loader::pack_parts(const Parts& parts, float scale, const std::vector<float>& bias,
+                                std::int64_t num_in, std::int64_t num_out) {
   PackedLinear result;
   result.num_in = num_in;
   result.num_out = num_out;
+  const std::int64_t n = num_out, k = num_in;
   if (packing_.int8 != nullptr) {
-    pack_int8(weight, result);
+    if (k > kInt8MaxK) {
+      throw std::invalid_argument("a linear of " + std::to_string(k) +
+                                  " inputs is too long for int8, which adds up at most " +
+                                  std::to_string(kInt8MaxK) + "; use bf16 or fp32");
+    }
+    const LinearInt8Kernel& to = *packing_.int8;
+    const std::int64_t width = to.panel_width, padded = linear_int8_num_panels(to, n) * width;
+    auto* packed = static_cast<std::uint8_t*>(arena_.bytes(linear_int8_packed_bytes(to, n, k)));
+    float* scales = space(static_cast<std::size_t>(padded));
+    if (packed != nullptr) {
+      const auto panel_bytes = count_of({width, k});
+      const std::unique_ptr<std::int8_t[]> quantized(
+          new std::int8_t[panel_bytes * static_cast<std::size_t>(pool_.num_threads())]);
+      for_panels(
+          parts, scale, k, n, width,
+          [&](std::int64_t panel, const float* rows, std::int64_t num_rows, int thread) {
+            std::int8_t* q = quantized.get() + panel_bytes * static_cast<std::size_t>(thread);
+            quantize_weights(packing_.quantize, rows, k, num_rows, k, q, scales + panel * width);
+            linear_int8_pack(to, q, num_rows, k, packed + panel * width * int8_padded(k));
+          });
+      std::fill(scales + n, scales + padded, 0.0f);
+    }
+    result.packed_int8 = packed;
+    result.scale = scales;
   } else if (packing_.bf16 != nullptr) {
     const LinearBf16Kernel& to = *packing_.bf16;
-    const std::size_t bytes = linear_bf16_packed_count(to, num_out, num_in) * 2;
-    auto* packed = static_cast<std::uint16_t*>(arena_.bytes(bytes));
-    if (packed != nullptr) linear_bf16_pack(to, weight.data(), num_in, num_out, num_in, packed);
+    const std::int64_t width = to.panel_width;
+    auto* packed =
+        static_cast<std::uint16_t*>(arena_.bytes(linear_bf16_packed_count(to, n, k) * 2));
+    if (packed != nullptr) {
+      for_panels(parts, scale, k, n, width,
+                 [&](std::int64_t panel, const float* rows, std::int64_t num_rows, int) {
+                   linear_bf16_pack(to, rows, k, num_rows, k,
+                                    packed + panel * width * bf16_padded(k));
+                 });
+    }
     result.packed_bf16 = packed;
   } else {
-    float* packed = space(linear_packed_floats(kernel(), num_out, num_in));
-    if (packed != nullptr) linear_pack(kernel(), weight.data(), num_in, num_out, num_in, packed);
+    const std::int64_t width = kernel().panel_width;
+    float* packed = space(linear_packed_floats(kernel(), n, k));
+    if (packed != nullptr) {
+      for_panels(parts, scale, k, n, width,
+                 [&](std::int64_t panel, const float* rows, std::int64_t num_rows, int) {
+                   linear_pack(kernel(), rows, k, num_rows, k, packed + panel * width * k);
+                 });
+    }
     result.packed = packed;
   }
   result.bias = bias.empty() ? nullptr : keep(bias);
   return result;
-}
-
-void Loader::pack_int8(const std::vector<float>& weight, PackedLinear& to) {
-  const std::int64_t n = to.num_out, k = to.num_in;
-  const std::int64_t padded =
-      linear_int8_num_panels(*packing_.int8, n) * packing_.int8->panel_width;
-  auto* packed =
-      static_cast<std::uint8_t*>(arena_.bytes(linear_int8_packed_bytes(*packing_.int8, n, k)));
-  float* scale = space(static_cast<std::size_t>(padded));
-  if (packed != nullptr) {
-    std::vector<std::int8_t> quantized(weight.size());
-    quantize_weights(packing_.quantize, weight.data(), k, n, k, quantized.data(), scale);
-    std::fill(scale + n, scale + padded, 0.0f);
-    linear_int8_pack(*packing_.int8, quantized.data(), n, k, packed);
-  }
-  to.packed_int8 = packed;
-  to.scale = scale;
 }
 
 }  // namespace tokenfuse

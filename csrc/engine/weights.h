@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "core/arena.h"
+#include "core/thread_pool.h"
 #include "kernels/linear/linear.h"
 #include "kernels/linear_bf16/linear_bf16.h"
 #include "kernels/linear_int8/linear_int8.h"
@@ -23,11 +24,27 @@ struct TensorView {
   const void* data;
   bool half;
   std::vector<std::int64_t> shape;
+  // In a read-only mapping of a file: its pages are given back once they were read.
+  bool mapped = false;
+
+  std::size_t item_bytes() const noexcept { return half ? sizeof(std::uint16_t) : sizeof(float); }
+  std::size_t count() const noexcept {
+    std::size_t count = 1;
+    for (const std::int64_t size : shape) count *= static_cast<std::size_t>(size);
+    return count;
+  }
 };
 
 using TensorMap = std::unordered_map<std::string, TensorView>;
 
-float half_to_float(std::uint16_t bits) noexcept;
+// Rows in packed memory as the file has them, float16 or float32, widened when they are read.
+struct Table {
+  const void* data = nullptr;
+  bool half = false;
+  std::int64_t width = 0;
+
+  void copy_row(std::int64_t row, float* to) const noexcept;
+};
 
 // y = x W^T + b, packed for a kernel; bias may be null. One of `packed`, `packed_bf16`, and
 // `packed_int8` with the scale of each output, padded to whole panels.
@@ -57,10 +74,12 @@ struct Packing {
 
 class Loader {
  public:
-  Loader(const TensorMap& tensors, const Packing& packing, Arena& arena) noexcept
-      : tensors_(tensors), packing_(packing), arena_(arena) {}
+  // The pool packs: the number of its threads changes no bit.
+  Loader(const TensorMap& tensors, const Packing& packing, Arena& arena, ThreadPool& pool) noexcept
+      : tensors_(tensors), packing_(packing), arena_(arena), pool_(pool) {}
 
   const LinearKernel& kernel() const noexcept { return *packing_.kernel; }
+  ThreadPool& pool() const noexcept { return pool_; }
   bool planning() const noexcept { return arena_.planning(); }
 
   // The tensor as float32 in a vector of its own, for folding. Throws std::invalid_argument
@@ -68,10 +87,16 @@ class Loader {
   std::vector<float> read(const std::string& name, std::initializer_list<std::int64_t> shape) const;
   float scalar(const std::string& name) const { return read(name, {})[0]; }
 
-  // The tensor in packed memory, as it is.
+  // The tensor in packed memory, as float32.
   const float* keep(const std::string& name, std::initializer_list<std::int64_t> shape);
+  Table table(const std::string& name, std::int64_t num_rows, std::int64_t width);
   const float* keep(const std::vector<float>& values);
   float* space(std::size_t count) { return arena_.floats(count); }
+
+  // Between the parts of a model, so that what loading one took is not held while the next loads:
+  // freed memory, and pages of mapped files. The system maps those around a page that is read,
+  // which may have been given back before.
+  void give_back() const noexcept;
 
   Norm layer_norm(const std::string& prefix, std::int64_t width, float eps);
   Norm rms_norm(const std::string& prefix, std::int64_t width, float eps);
@@ -83,13 +108,22 @@ class Loader {
                     std::int64_t num_in, std::int64_t num_out);
 
  private:
-  void pack_int8(const std::vector<float>& weight, PackedLinear& to);
+  using Parts = std::vector<const TensorView*>;
 
   const TensorView& find(const std::string& name, std::initializer_list<std::int64_t> shape) const;
+  // Weights of the same shape, one below the other, times `scale`.
+  PackedLinear pack_parts(const Parts& parts, float scale, const std::vector<float>& bias,
+                          std::int64_t num_in, std::int64_t num_out);
+  // Calls body(panel, rows, num_rows, thread) for each panel of `width` rows of the parts: no more
+  // of them than a panel a thread is in memory as floats.
+  template <typename Body>
+  void for_panels(const Parts& parts, float scale, std::int64_t num_in, std::int64_t num_out,
+                  std::int64_t width, Body&& body);
 
   const TensorMap& tensors_;
   Packing packing_;
   Arena& arena_;
+  ThreadPool& pool_;
 };
 
 }  // namespace tokenfuse

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import tracemalloc
@@ -11,6 +12,8 @@ from damage import WEIGHTS, change_manifest
 
 from tokenfuse_sdk import errors
 from tokenfuse_sdk.bundle import read_bundle
+from tokenfuse_sdk.model import Model
+from tokenfuse_sdk.runtime import place
 from tokenfuse_sdk.weights import expected_tensors
 
 
@@ -147,3 +150,30 @@ def test_manifest_entries_that_are_none(bundle, entry):
     change_manifest(bundle, lambda m: m["files"].update({"README.md": entry}))
     with pytest.raises(errors.BundleFormatError):
         read_bundle(bundle)
+
+
+def test_a_file_that_changes_while_it_is_loaded(bundle):
+    placement = place("cpu", None, 1)
+    read = read_bundle(bundle)
+    Model(read, placement).close()
+    with (bundle / WEIGHTS).open("r+b") as file:
+        file.seek(-2, os.SEEK_END)
+        file.write(b"\x01\x02")
+    # A file system's clock may be coarse.
+    os.utime(bundle / WEIGHTS, ns=(1, 1))
+    with pytest.raises(errors.BundleSizeError, match="changed"):
+        Model(read, placement)
+
+
+def test_a_disk_that_fails(bundle, monkeypatch):
+    def fail(*args, **kwargs):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr("tokenfuse_sdk.mapped_file.os.fdopen", fail)
+    monkeypatch.setattr("tokenfuse_sdk.bundle.read.read_plain_file", _read_bytes)
+    with pytest.raises(errors.BundlePathError, match="cannot be read"):
+        read_bundle(bundle)
+
+
+def _read_bytes(path, **_):
+    return path.read_bytes()

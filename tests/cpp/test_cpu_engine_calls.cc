@@ -4,6 +4,7 @@
 #include <thread>
 #include <vector>
 
+#include "core/half.h"
 #include "engine_run.h"
 
 namespace tokenfuse::test {

@@ -1,8 +1,13 @@
 // Loader: half floats, tensors that are missing or of another shape, and the two passes.
+#include <sys/mman.h>
+
 #include <algorithm>
+#include <cstdio>
 #include <cstring>
+#include <memory>
 #include <stdexcept>
 
+#include "core/half.h"
 #include "engine/weights.h"
 #include "rows.h"
 
@@ -21,8 +26,16 @@ double half_value(std::uint32_t bits) {
 
 void check_half() {
   set_case("half");
+  std::vector<std::uint16_t> all(65536);
+  for (std::size_t bits = 0; bits < all.size(); ++bits)
+    all[bits] = static_cast<std::uint16_t>(bits);
+  // One by one and in vectors.
+  std::vector<float> together(all.size());
+  halves_to_floats(all.data(), all.size(), together.data());
   for (std::uint32_t bits = 0; bits < 65536; ++bits) {
-    const double got = half_to_float(static_cast<std::uint16_t>(bits)), want = half_value(bits);
+    const float one = half_to_float(static_cast<std::uint16_t>(bits));
+    CHECK(std::memcmp(&one, &together[bits], sizeof(one)) == 0);
+    const double got = one, want = half_value(bits);
     CHECK(std::isnan(want) ? std::isnan(got)
                            : got == want && std::signbit(got) == std::signbit(want));
   }
@@ -33,7 +46,8 @@ void check_refusals() {
   const Rows values = Rows::random(1, 1.0f, 1, 6);
   const TensorMap tensors{{"a.weight", {values.data(), false, {2, 3}}}};
   Arena plan;
-  Loader loader(tensors, {&linear_kernel(Isa::kScalar)}, plan);
+  ThreadPool pool(1);
+  Loader loader(tensors, {&linear_kernel(Isa::kScalar)}, plan, pool);
   CHECK(loader.read("a.weight", {2, 3}).size() == 6);
   CHECK_THROWS(std::invalid_argument, loader.read("a.bias", {2}));
   CHECK_THROWS(std::invalid_argument, loader.read("a.weight", {3, 2}));
@@ -42,6 +56,21 @@ void check_refusals() {
   CHECK_THROWS(std::invalid_argument, loader.read("a.weight", {2, 3, 1}));
   CHECK_THROWS(std::invalid_argument, loader.keep("a.weight", {2, 2}));
   CHECK_THROWS(std::invalid_argument, loader.linear("a", {""}, 3, 2, true));
+}
+
+// The sums of an 8-bit product are 32 bits: what could leave them is refused when it is planned.
+void check_longest_int8() {
+  set_case("the longest int8 linear");
+  const auto longest = static_cast<std::size_t>(kInt8MaxK);
+  const std::vector<float> weight(longest + 1, 1.0f);
+  const TensorMap tensors;
+  Arena plan;
+  ThreadPool pool(1);
+  Packing packing{&linear_kernel(Isa::kScalar), &linear_int8_kernel(Isa::kScalar)};
+  packing.quantize = quantize_kernel(Isa::kScalar);
+  Loader loader(tensors, packing, plan, pool);
+  CHECK(loader.pack(weight, {}, kInt8MaxK, 1).num_in == kInt8MaxK);
+  CHECK_THROWS(std::invalid_argument, loader.pack(weight, {}, kInt8MaxK + 1, 1));
 }
 
 // A file's tensors begin where its header ends: at any byte.
@@ -62,70 +91,134 @@ void check_any_alignment() {
       }
       const TensorMap tensors{{"a", {memory.get() + offset, half, {37}}}};
       const LinearKernel& kernel = linear_kernel(Isa::kScalar);
+      ThreadPool pool(1);
       Arena plan, arena(64);
-      CHECK(Loader(tensors, {&kernel}, arena).read("a", {37}) == want);
-      CHECK(Loader(tensors, {&kernel}, plan).read("a", {37}) == std::vector<float>(37));
+      CHECK(Loader(tensors, {&kernel}, arena, pool).read("a", {37}) == want);
+      CHECK(Loader(tensors, {&kernel}, plan, pool).read("a", {37}) == std::vector<float>(37));
     }
   }
 }
 
-// What the plan counts is what loading takes, and several linears become one.
-void check_passes(Isa isa) {
-  set_case("%s, two passes", isa_name(isa));
+// What the plan counts is what loading takes; several linears become one, whose bits are those of
+// packing it whole, however many threads pack its panels.
+void check_passes(Isa isa, std::int64_t n, std::int64_t k, int num_threads) {
+  set_case("%s, two passes, %d of %d, %d threads", isa_name(isa), static_cast<int>(n),
+           static_cast<int>(k), num_threads);
   const LinearKernel& kernel = linear_kernel(isa);
-  const Rows q = Rows::random(1, 1.0f, 5, 7), k = Rows::random(2, 1.0f, 5, 7);
-  const Rows bias_q = Rows::random(3, 1.0f, 1, 5), bias_k = Rows::random(4, 1.0f, 1, 5);
-  const TensorMap tensors{{"a.q.weight", {q.data(), false, {5, 7}}},
-                          {"a.k.weight", {k.data(), false, {5, 7}}},
-                          {"a.q.bias", {bias_q.data(), false, {5}}},
-                          {"a.k.bias", {bias_k.data(), false, {5}}}};
-  Arena plan;
-  Loader planner(tensors, {&kernel}, plan);
-  CHECK(planner.planning());
-  CHECK(planner.linear("a", {"q", "k"}, 7, 5, true, 0.5f).packed == nullptr);
-  Arena arena(plan.peak_bytes());
-  const PackedLinear both =
-      Loader(tensors, {&kernel}, arena).linear("a", {"q", "k"}, 7, 5, true, 0.5f);
-  CHECK(arena.peak_bytes() == plan.peak_bytes() && arena.peak_bytes() == arena.capacity_bytes());
-  CHECK(both.num_in == 7 && both.num_out == 10);
-  Rows w(10, 7), packed(1, static_cast<std::int64_t>(linear_packed_floats(kernel, 10, 7)));
-  for (std::int64_t i = 0; i < 10; ++i) {
-    const Rows& from = i < 5 ? q : k;
-    for (std::int64_t j = 0; j < 7; ++j) w.at(i, j) = 0.5f * from.at(i % 5, j);
+  ThreadPool pool(num_threads);
+  const std::int64_t joined = 2 * n;
+  const Rows query = Rows::random(1, 1.0f, n, k), key = Rows::random(2, 1.0f, n, k);
+  const Rows bias_query = Rows::random(3, 1.0f, 1, n), bias_key = Rows::random(4, 1.0f, 1, n);
+  const TensorMap tensors{{"a.q.weight", {query.data(), false, {n, k}}},
+                          {"a.k.weight", {key.data(), false, {n, k}}},
+                          {"a.q.bias", {bias_query.data(), false, {n}}},
+                          {"a.k.bias", {bias_key.data(), false, {n}}}};
+  Rows w(joined, k);
+  for (std::int64_t i = 0; i < joined; ++i) {
+    const Rows& from = i < n ? query : key;
+    for (std::int64_t j = 0; j < k; ++j) w.at(i, j) = 0.5f * from.at(i % n, j);
   }
-  linear_pack(kernel, w.data(), 7, 10, 7, packed.data());
-  CHECK(std::equal(packed.data(), packed.data() + packed.width(), both.packed));
-  bool same = true;
-  Arena plan_int8;
-  const Packing packing{&kernel, &linear_int8_kernel(isa), quantize_kernel(isa)};
-  Loader planner_int8(tensors, packing, plan_int8);
-  CHECK(planner_int8.linear("a", {"q", "k"}, 7, 5, true, 0.5f).packed_int8 == nullptr);
-  Arena arena_int8(plan_int8.peak_bytes());
-  const PackedLinear bytes =
-      Loader(tensors, packing, arena_int8).linear("a", {"q", "k"}, 7, 5, true, 0.5f);
-  CHECK(arena_int8.peak_bytes() == plan_int8.peak_bytes());
-  std::vector<std::int8_t> quantized(70);
-  std::vector<float> scale(10);
-  quantize_weights(packing.quantize, w.data(), w.stride(), 10, 7, quantized.data(), scale.data());
-  std::vector<std::uint8_t> want(linear_int8_packed_bytes(*packing.int8, 10, 7));
-  linear_int8_pack(*packing.int8, quantized.data(), 10, 7, want.data());
-  CHECK(std::equal(want.begin(), want.end(), bytes.packed_int8));
-  CHECK(std::equal(scale.begin(), scale.end(), bytes.scale));
-  Arena plan_bf16;
+  // Packs after a plan, into an arena of the planned size.
+  std::unique_ptr<Arena> arena;
+  const auto load = [&](const Packing& packing) {
+    Arena plan;
+    Loader planner(tensors, packing, plan, pool);
+    CHECK(planner.planning());
+    const PackedLinear planned = planner.linear("a", {"q", "k"}, k, n, true, 0.5f);
+    CHECK(planned.packed == nullptr && planned.packed_int8 == nullptr &&
+          planned.packed_bf16 == nullptr);
+    arena = std::make_unique<Arena>(plan.peak_bytes());
+    const PackedLinear both =
+        Loader(tensors, packing, *arena, pool).linear("a", {"q", "k"}, k, n, true, 0.5f);
+    CHECK(arena->peak_bytes() == plan.peak_bytes() &&
+          arena->peak_bytes() == arena->capacity_bytes());
+    CHECK(both.num_in == k && both.num_out == joined);
+    bool same = true;
+    for (std::int64_t i = 0; i < joined; ++i) {
+      same &= both.bias[i] == 0.5f * (i < n ? bias_query : bias_key).at(0, i % n);
+    }
+    CHECK(same);
+    return both;
+  };
+  Rows packed(1, static_cast<std::int64_t>(linear_packed_floats(kernel, joined, k)));
+  linear_pack(kernel, w.data(), k, joined, k, packed.data());
+  CHECK(std::equal(packed.data(), packed.data() + packed.width(), load({&kernel}).packed));
+
+  const Packing bytes{&kernel, &linear_int8_kernel(isa), quantize_kernel(isa)};
+  const auto count = static_cast<std::size_t>(joined);
+  std::vector<std::int8_t> quantized(count * static_cast<std::size_t>(k));
+  std::vector<float> scale(count);
+  quantize_weights(bytes.quantize, w.data(), w.stride(), joined, k, quantized.data(), scale.data());
+  std::vector<std::uint8_t> want(linear_int8_packed_bytes(*bytes.int8, joined, k));
+  linear_int8_pack(*bytes.int8, quantized.data(), joined, k, want.data());
+  const PackedLinear int8 = load(bytes);
+  CHECK(std::equal(want.begin(), want.end(), int8.packed_int8));
+  CHECK(std::equal(scale.begin(), scale.end(), int8.scale));
+
   const Packing halves{&kernel, nullptr, nullptr, &linear_bf16_kernel(isa)};
-  CHECK(Loader(tensors, halves, plan_bf16).linear("a", {"q", "k"}, 7, 5, true, 0.5f).packed_bf16 ==
-        nullptr);
-  Arena arena_bf16(plan_bf16.peak_bytes());
-  const PackedLinear half =
-      Loader(tensors, halves, arena_bf16).linear("a", {"q", "k"}, 7, 5, true, 0.5f);
-  CHECK(arena_bf16.peak_bytes() == plan_bf16.peak_bytes());
-  std::vector<std::uint16_t> want_bf16(linear_bf16_packed_count(*halves.bf16, 10, 7));
-  linear_bf16_pack(*halves.bf16, w.data(), w.stride(), 10, 7, want_bf16.data());
-  CHECK(std::equal(want_bf16.begin(), want_bf16.end(), half.packed_bf16));
-  for (std::int64_t i = 0; i < 10; ++i) {
-    same &= both.bias[i] == 0.5f * (i < 5 ? bias_q : bias_k).at(0, i % 5);
+  std::vector<std::uint16_t> want_bf16(linear_bf16_packed_count(*halves.bf16, joined, k));
+  linear_bf16_pack(*halves.bf16, w.data(), w.stride(), joined, k, want_bf16.data());
+  CHECK(std::equal(want_bf16.begin(), want_bf16.end(), load(halves).packed_bf16));
+}
+
+// Rows as the file has them, widened exactly.
+void check_table() {
+  constexpr std::int64_t kRows = 5, kWidth = 13;
+  constexpr std::size_t kCount = kRows * kWidth;
+  std::vector<float> floats(kCount);
+  std::vector<std::uint16_t> halves(kCount);
+  for (std::size_t i = 0; i < kCount; ++i) {
+    halves[i] = static_cast<std::uint16_t>(0x3C00 + 5 * i);
+    floats[i] = half_to_float(halves[i]);
   }
-  CHECK(same);
+  ThreadPool pool(1);
+  for (const bool half : {false, true}) {
+    set_case("table, half %d", half);
+    const void* data = half ? static_cast<const void*>(halves.data()) : floats.data();
+    const TensorMap tensors{{"a", {data, half, {kRows, kWidth}}}};
+    Arena plan;
+    CHECK(Loader(tensors, {&linear_kernel(Isa::kScalar)}, plan, pool)
+              .table("a", kRows, kWidth)
+              .data == nullptr);
+    CHECK(plan.peak_bytes() == (half ? 192 : 320));  // 130 and 260 bytes, in whole lines
+    Arena arena(plan.peak_bytes());
+    Loader loader(tensors, {&linear_kernel(Isa::kScalar)}, arena, pool);
+    const Table table = loader.table("a", kRows, kWidth);
+    CHECK_THROWS(std::invalid_argument, loader.table("a", kWidth, kRows));
+    for (std::int64_t row = 0; row < kRows; ++row) {
+      Rows got(1, kWidth);
+      table.copy_row(row, got.data());
+      CHECK(std::equal(got.data(), got.data() + kWidth, floats.begin() + row * kWidth));
+    }
+  }
+}
+
+// A tensor of a mapped file: its pages go when they were read, and come back with what they held.
+void check_mapped() {
+  set_case("mapped");
+  constexpr std::int64_t kOut = 700, kIn = 801;
+  const Rows values = Rows::random(1, 1.0f, kOut, kIn);
+  const std::size_t bytes = sizeof(float) * kOut * kIn, offset = 12;
+  std::FILE* file = std::tmpfile();
+  CHECK(file != nullptr && std::fseek(file, static_cast<long>(offset), SEEK_SET) == 0 &&
+        std::fwrite(values.data(), 1, bytes, file) == bytes && std::fflush(file) == 0);
+  void* mapping = mmap(nullptr, offset + bytes, PROT_READ, MAP_SHARED, fileno(file), 0);
+  CHECK(mapping != MAP_FAILED);
+  const void* begin = static_cast<const unsigned char*>(mapping) + offset;
+  const TensorMap plain{{"a.weight", {values.data(), false, {kOut, kIn}}}};
+  const TensorMap mapped{{"a.weight", {begin, false, {kOut, kIn}, true}}};
+  ThreadPool pool(2);
+  const LinearKernel& kernel = linear_kernel(Isa::kScalar);
+  const std::size_t count = linear_packed_floats(kernel, kOut, kIn);
+  Arena want_arena(count * sizeof(float)), got_arena(count * sizeof(float));
+  const float* want =
+      Loader(plain, {&kernel}, want_arena, pool).linear("a", {""}, kIn, kOut, false).packed;
+  Loader loader(mapped, {&kernel}, got_arena, pool);
+  CHECK(std::equal(want, want + count, loader.linear("a", {""}, kIn, kOut, false).packed));
+  loader.give_back();
+  CHECK(std::memcmp(begin, values.data(), bytes) == 0);
+  munmap(mapping, offset + bytes);
+  std::fclose(file);
 }
 
 }  // namespace
@@ -135,7 +228,14 @@ int main() {
   using namespace tokenfuse::test;
   check_half();
   check_refusals();
+  check_longest_int8();
   check_any_alignment();
-  for (const tokenfuse::Isa isa : runnable_isas()) check_passes(isa);
+  check_table();
+  check_mapped();
+  for (const tokenfuse::Isa isa : runnable_isas()) {
+    check_passes(isa, 5, 7, 1);
+    // More than a window of the file, parts that end within a panel.
+    for (const int num_threads : {1, 3}) check_passes(isa, 700, 801, num_threads);
+  }
   return finish("weights");
 }

@@ -1,10 +1,21 @@
 """A model folder: verified reading and atomic writing. Format: docs/bundle.md."""
 
-from tokenfuse_sdk.bundle.manifest import FORMAT_VERSION
-from tokenfuse_sdk.bundle.precisions import MIN_QUESTIONS, BudgetCount, PrecisionRecord
-from tokenfuse_sdk.bundle.read import Bundle, read_bundle
-from tokenfuse_sdk.bundle.safetensors_file import read_safetensors
-from tokenfuse_sdk.bundle.write import check_output, check_record, record_precisions, write_bundle
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tokenfuse_sdk.bundle.manifest import FORMAT_VERSION
+    from tokenfuse_sdk.bundle.precisions import MIN_QUESTIONS, BudgetCount, PrecisionRecord
+    from tokenfuse_sdk.bundle.read import Bundle, read_bundle
+    from tokenfuse_sdk.bundle.safetensors_file import read_safetensors
+    from tokenfuse_sdk.bundle.write import (
+        check_output,
+        check_record,
+        record_precisions,
+        write_bundle,
+    )
 
 __all__ = [
     "FORMAT_VERSION",
@@ -19,3 +30,24 @@ __all__ = [
     "record_precisions",
     "write_bundle",
 ]
+
+# Where each name lives; read on first use, so that whoever reads needs nothing of who writes.
+_HOMES = {
+    "FORMAT_VERSION": "manifest",
+    "MIN_QUESTIONS": "precisions",
+    "BudgetCount": "precisions",
+    "Bundle": "read",
+    "PrecisionRecord": "precisions",
+    "check_output": "write",
+    "check_record": "write",
+    "read_bundle": "read",
+    "read_safetensors": "safetensors_file",
+    "record_precisions": "write",
+    "write_bundle": "write",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'tokenfuse_sdk.bundle' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"tokenfuse_sdk.bundle.{_HOMES[name]}"), name)

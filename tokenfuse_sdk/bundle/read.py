@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import hashlib
 import os
 import pathlib
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from tokenfuse_sdk.background import Background
 from tokenfuse_sdk.bundle.manifest import (
     FILE_CAPS,
     MANIFEST_CAP,
@@ -22,14 +24,8 @@ from tokenfuse_sdk.bundle.manifest import (
     parse_manifest,
 )
 from tokenfuse_sdk.bundle.precisions import PRECISIONS_NAME, PrecisionRecord
-from tokenfuse_sdk.bundle.safetensors_file import (
-    MAX_HEADER_BYTES,
-    TensorEntry,
-    check_finite,
-    parse_header,
-    read_safetensors,
-    tensor_array,
-)
+from tokenfuse_sdk.bundle.safetensors_file import MAX_HEADER_BYTES, read_safetensors
+from tokenfuse_sdk.bundle.weights_file import WEIGHTS_NAME, mapped_weights
 from tokenfuse_sdk.config import ModelConfig
 from tokenfuse_sdk.errors import (
     BundleFormatError,
@@ -41,6 +37,7 @@ from tokenfuse_sdk.errors import (
     ConfigError,
     TensorMismatchError,
 )
+from tokenfuse_sdk.mapped_file import MappedFile, map_plain_file
 from tokenfuse_sdk.plain_file import (
     FileChangedError,
     FileTooLargeError,
@@ -54,8 +51,6 @@ from tokenfuse_sdk.weights import expected_tensors
 
 __all__ = ["Bundle", "read_bundle"]
 
-_FLOAT_DTYPES = (np.dtype("<f4"), np.dtype("<f2"))
-
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Bundle:
@@ -67,7 +62,9 @@ class Bundle:
         config: the model's shape.
         preprocess: how pictures become arrays.
         tokenizer: text to ids and back.
-        weights: name to read-only float16 or float32 array, as `expected_tensors` says.
+        weights: name to read-only float16 or float32 array, as `expected_tensors` says: views
+            of the mapped file.
+        weights_file: that file.
         card: the model card, Markdown.
         golden: inputs and the reference's outputs, name to read-only array.
         precisions: how often lower precisions answered like fp32; None where the bundle does
@@ -80,6 +77,7 @@ class Bundle:
     preprocess: PreprocessConfig
     tokenizer: Tokenizer
     weights: Mapping[str, np.ndarray]
+    weights_file: MappedFile = dataclasses.field(repr=False)
     card: str
     golden: Mapping[str, np.ndarray]
     precisions: PrecisionRecord | None = None
@@ -87,12 +85,18 @@ class Bundle:
     @property
     def digest(self) -> str:
         """sha256 of the weights file: which model this is."""
-        return self.manifest.files["model.safetensors"].sha256
+        return self.manifest.files[WEIGHTS_NAME].sha256
 
     @property
     def size_bytes(self) -> int:
         """Bytes of all listed files."""
         return sum(entry.size for entry in self.manifest.files.values())
+
+    def check_unchanged(self) -> None:
+        """Raise BundleSizeError where the weights file was written to since it was verified."""
+        entry = self.manifest.files[WEIGHTS_NAME]
+        with _bundle_errors(self.path / WEIGHTS_NAME, entry.size, entry):
+            self.weights_file.check_unchanged()
 
 
 def _check_folder(path: pathlib.Path) -> None:
@@ -134,11 +138,11 @@ def _wrong_size(path: pathlib.Path, num_bytes: int, expected: FileEntry) -> Bund
     return BundleSizeError(f"{path} has {num_bytes} bytes; {MANIFEST_NAME} says {expected.size}")
 
 
-def _read_file(path: pathlib.Path, cap: int, expected: FileEntry | None) -> bytes:
-    """The bytes of a plain file, opened once; size checked before anything is read."""
-    most = cap if expected is None else min(cap, expected.size)
+@contextlib.contextmanager
+def _bundle_errors(path: pathlib.Path, cap: int, expected: FileEntry | None) -> Iterator[None]:
+    """What goes wrong with a file becomes an error of a bundle."""
     try:
-        data = read_plain_file(path, max_bytes=most, follow_links=False)
+        yield
     except FileNotFoundError as error:
         raise BundleMissingFileError(f"{path} is not there") from error
     except (NotPlainFileError, IsADirectoryError) as error:
@@ -152,39 +156,35 @@ def _read_file(path: pathlib.Path, cap: int, expected: FileEntry | None) -> byte
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise BundleLinkError(f"{path} is a link; a bundle holds plain files") from error
-        raise BundlePathError(f"{path} cannot be opened: {error.strerror}") from error
-    if expected is not None and len(data) != expected.size:
-        raise _wrong_size(path, len(data), expected)
-    if expected is not None and hashlib.sha256(data).hexdigest() != expected.sha256:
+        raise BundlePathError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _check_content(path: pathlib.Path, num_bytes: int, sha256: str, expected: FileEntry) -> None:
+    if num_bytes != expected.size:
+        raise _wrong_size(path, num_bytes, expected)
+    if sha256 != expected.sha256:
         raise BundleHashError(
             f"{path} does not have the sha256 of {MANIFEST_NAME}; it was damaged or changed. "
             "Fetch or export the bundle again"
         )
+
+
+def _read_file(path: pathlib.Path, cap: int, expected: FileEntry | None) -> bytes:
+    """The bytes of a plain file, opened once; size checked before anything is read."""
+    most = cap if expected is None else min(cap, expected.size)
+    with _bundle_errors(path, cap, expected):
+        data = read_plain_file(path, max_bytes=most, follow_links=False)
+    if expected is not None:
+        _check_content(path, len(data), hashlib.sha256(data).hexdigest(), expected)
     return data
 
 
-def _check_shapes(
-    entries: list[TensorEntry], expected: Mapping[str, tuple[int, ...]], file_name: str
-) -> None:
-    found = {entry.name: entry for entry in entries}
-    missing, unknown = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
-    if missing or unknown:
-        parts = [f"lacks {missing[0]!r} and {len(missing) - 1} more"] if missing else []
-        parts += [f"has the unknown {unknown[0]!r} and {len(unknown) - 1} more"] if unknown else []
-        raise TensorMismatchError(f"{file_name} does not fit config.json: it {', '.join(parts)}")
-    for name, shape in expected.items():
-        entry = found[name]
-        if entry.shape != shape:
-            raise TensorMismatchError(
-                f"{file_name}: {name!r} has shape {list(entry.shape)}; config.json needs "
-                f"{list(shape)}"
-            )
-        if entry.dtype not in _FLOAT_DTYPES:
-            raise TensorMismatchError(
-                f"{file_name}: {name!r} has dtype {entry.dtype}; weights are F16 or F32"
-            )
-    if len({entry.dtype for entry in entries}) > 1:
-        raise TensorMismatchError(f"{file_name} mixes dtypes; store all weights as F16 or as F32")
+def _map_file(path: pathlib.Path, cap: int, expected: FileEntry) -> MappedFile:
+    """The same, without the bytes in memory."""
+    with _bundle_errors(path, cap, expected):
+        file = map_plain_file(path, max_bytes=min(cap, expected.size), follow_links=False)
+    _check_content(path, len(file.data), file.sha256, expected)
+    return file
 
 
 def _read_precisions(
@@ -247,7 +247,8 @@ def read_bundle(path: str | os.PathLike[str]) -> Bundle:
     expected = expected_tensors(config)
     # The config says how large the weights are: a file of another size is not read.
     values = sum(int(np.prod(shape, dtype=object)) for shape in expected.values())
-    size = manifest.files["model.safetensors"].size
+    entry = manifest.files[WEIGHTS_NAME]
+    size = entry.size
     if size < 2 * values:
         raise TensorMismatchError(
             f"model.safetensors has {size} bytes; config.json needs {2 * values} and more"
@@ -257,12 +258,13 @@ def read_bundle(path: str | os.PathLike[str]) -> Bundle:
         raise TensorMismatchError(
             f"model.safetensors has {size} bytes; with this config.json it has at most {most}"
         )
-    tokenizer = Tokenizer.from_json(read("tokenizer.json"), vocab_size=config.text.vocab_size)
-    data = memoryview(read("model.safetensors"))
-    entries, begin, _ = parse_header(data, "model.safetensors")
-    _check_shapes(entries, expected, "model.safetensors")
-    weights = {entry.name: tensor_array(data, begin, entry) for entry in entries}
-    check_finite(weights, "model.safetensors")
+    # Hashing takes most of the time, and no Python.
+    with Background(
+        lambda: _map_file(folder / WEIGHTS_NAME, FILE_CAPS[WEIGHTS_NAME], entry)
+    ) as mapping:
+        tokenizer = Tokenizer.from_json(read("tokenizer.json"), vocab_size=config.text.vocab_size)
+    weights_file = mapping.result()
+    weights = mapped_weights(weights_file, expected)
     golden, _ = read_safetensors(read("golden.safetensors"), "golden.safetensors")
     try:
         card = read("README.md").decode("utf-8")
@@ -278,6 +280,7 @@ def read_bundle(path: str | os.PathLike[str]) -> Bundle:
         preprocess=preprocess,
         tokenizer=tokenizer,
         weights=weights,
+        weights_file=weights_file,
         card=card,
         golden=golden,
         precisions=precisions,

@@ -1,5 +1,7 @@
 #include "kernels/linear/linear.h"
 
+#include <algorithm>
+
 #include "core/simd/scalar.h"
 #include "core/variants.h"
 #include "kernels/linear/linear_split.h"
@@ -22,10 +24,7 @@ constexpr LinearKernel kLinearScalar{8, 4, linear_run<FloatProduct<scalar::V, 4,
 const LinearKernel* const kVariants[] = {
     &kLinearScalar,
 #if defined(TOKENFUSE_X86)
-    &kLinearAvx2,
-    &kLinearAvx512,
-    &kLinearAvx512,
-    &kLinearAvx512,
+    &kLinearAvx2,   &kLinearAvx512, &kLinearAvx512, &kLinearAvx512,
 #elif defined(TOKENFUSE_ARM64)
     &kLinearNeon,
     &kLinearNeon,
@@ -41,12 +40,12 @@ void linear_pack(const LinearKernel& kernel, const float* w, std::int64_t ldw, s
                  std::int64_t k, float* packed) noexcept {
   const std::int64_t width = kernel.panel_width;
   for (std::int64_t panel = 0; panel < linear_num_panels(kernel, n); ++panel) {
+    const float* from = w + panel * width * ldw;
     float* to = packed + panel * width * k;
+    const std::int64_t used = std::min(width, n - panel * width);
     for (std::int64_t i = 0; i < k; ++i) {
-      for (std::int64_t j = 0; j < width; ++j) {
-        const std::int64_t row = panel * width + j;
-        to[i * width + j] = row < n ? w[row * ldw + i] : 0.0f;
-      }
+      for (std::int64_t j = 0; j < used; ++j) to[i * width + j] = from[j * ldw + i];
+      for (std::int64_t j = used; j < width; ++j) to[i * width + j] = 0.0f;
     }
   }
 }

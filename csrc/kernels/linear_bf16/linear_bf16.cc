@@ -54,18 +54,19 @@ std::uint16_t float_to_bf16(float value) noexcept {
 void linear_bf16_pack(const LinearBf16Kernel& kernel, const float* w, std::int64_t ldw,
                       std::int64_t n, std::int64_t k, std::uint16_t* packed) noexcept {
   const std::int64_t width = kernel.panel_width, num_pairs = bf16_padded(k) / kBf16Group;
-  for (std::int64_t panel = 0; panel < linear_bf16_num_panels(kernel, n); ++panel) {
-    std::uint16_t* to = packed + panel * width * bf16_padded(k);
-    for (std::int64_t j = 0; j < width; ++j) {
-      const std::int64_t row = panel * width + j;
-      const std::int64_t used = row < n ? k : 0;
-      for (std::int64_t pair = 0; pair < num_pairs; ++pair) {
-        std::uint16_t* both = to + (pair * width + j) * kBf16Group;
-        for (std::int64_t i = 0; i < kBf16Group; ++i) {
-          const std::int64_t at = pair * kBf16Group + i;
-          both[i] = at < used ? float_to_bf16(w[row * ldw + at]) : std::uint16_t{0};
-        }
-      }
+  static_assert(kBf16Group == 2, "a pair is written");
+  for (std::int64_t row = 0; row < linear_bf16_num_panels(kernel, n) * width; ++row) {
+    std::uint16_t* to = packed + row / width * width * bf16_padded(k) + row % width * kBf16Group;
+    const std::int64_t whole = row < n ? k / kBf16Group : 0;
+    for (std::int64_t pair = 0; pair < whole; ++pair) {
+      const float* from = w + row * ldw + pair * kBf16Group;
+      to[pair * width * kBf16Group] = float_to_bf16(from[0]);
+      to[pair * width * kBf16Group + 1] = float_to_bf16(from[1]);
+    }
+    for (std::int64_t pair = whole; pair < num_pairs; ++pair) {
+      const bool has_one = row < n && pair * kBf16Group < k;
+      to[pair * width * kBf16Group] = has_one ? float_to_bf16(w[row * ldw + k - 1]) : 0;
+      to[pair * width * kBf16Group + 1] = 0;
     }
   }
 }

@@ -1,7 +1,9 @@
 #include "kernels/linear_int8/linear_int8.h"
 
 #include <algorithm>
+#include <cassert>
 #include <cmath>
+#include <cstring>
 
 #include "core/row_tiles.h"
 #include "core/simd/scalar.h"
@@ -65,22 +67,56 @@ void quantize_weights(QuantizeFn quantize, const float* w, std::int64_t ldw, std
   }
 }
 
+namespace {
+
+// The groups of a row that K fills, into their places in a panel; `signs` turns the sign bit of
+// each byte, which adds an offset of 128.
+template <int kGroup>
+void place_groups(const std::int8_t* row, std::int64_t num_groups, std::uint64_t signs,
+                  std::int64_t step, std::uint8_t* to) noexcept {
+  for (std::int64_t g = 0; g < num_groups; ++g) {
+    std::uint64_t together = 0;
+    std::memcpy(&together, row + g * kGroup, kGroup);
+    together ^= signs;
+    std::memcpy(to + g * step, &together, kGroup);
+  }
+}
+
+using PlaceGroups = void (*)(const std::int8_t*, std::int64_t, std::uint64_t, std::int64_t,
+                             std::uint8_t*) noexcept;
+
+PlaceGroups place_groups_of(int group) noexcept {
+  switch (group) {
+    case 1:
+      return place_groups<1>;
+    case 2:
+      return place_groups<2>;
+    case 4:
+      return place_groups<4>;
+    default:
+      assert(group == 8);
+      return place_groups<8>;
+  }
+}
+
+}  // namespace
+
 void linear_int8_pack(const LinearInt8Kernel& kernel, const std::int8_t* w, std::int64_t n,
                       std::int64_t k, std::uint8_t* packed) noexcept {
   const std::int64_t width = kernel.panel_width, group = kernel.group;
-  const std::int64_t num_groups = int8_padded(k) / group;
+  const std::int64_t num_groups = int8_padded(k) / group, step = width * group;
+  const PlaceGroups place = place_groups_of(kernel.group);
+  assert(kernel.offset == 0 || kernel.offset == 128);
   const auto zero = static_cast<std::uint8_t>(kernel.offset);
-  for (std::int64_t panel = 0; panel < linear_int8_num_panels(kernel, n); ++panel) {
-    std::uint8_t* to = packed + panel * width * num_groups * group;
-    for (std::int64_t j = 0; j < width; ++j) {
-      const std::int64_t row = panel * width + j;
-      const std::int64_t used = row < n ? k : 0;
-      for (std::int64_t g = 0; g < num_groups; ++g) {
-        std::uint8_t* together = to + (g * width + j) * group;
-        for (std::int64_t i = g * group; i < (g + 1) * group; ++i) {
-          *together++ = i < used ? static_cast<std::uint8_t>(w[row * k + i] + kernel.offset) : zero;
-        }
-      }
+  const std::uint64_t signs = kernel.offset == 0 ? 0 : 0x8080808080808080u;
+  for (std::int64_t row = 0; row < linear_int8_num_panels(kernel, n) * width; ++row) {
+    std::uint8_t* to = packed + row / width * step * num_groups + row % width * group;
+    const std::int8_t* from = row < n ? w + row * k : nullptr;
+    const std::int64_t used = row < n ? k : 0, whole = used / group;
+    if (whole > 0) place(from, whole, signs, step, to);
+    for (std::int64_t i = whole * group; i < num_groups * group; ++i) {
+      to[i / group * step + i % group] =
+          i < used ? static_cast<std::uint8_t>(from[i] + kernel.offset) : zero;
     }
   }
 }
