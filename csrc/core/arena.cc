@@ -6,18 +6,10 @@
 #include <limits>
 #include <new>
 
-#include "core/pages.h"
-
 namespace tokenfuse {
 namespace {
 
-// Blocks of many large pages are made of such where the system can: they take a tenth of the
-// time of small ones to come by, and fewer misses of address translation afterwards.
-constexpr std::size_t kLargePage = std::size_t{2} << 20, kMinLarge = 8 * kLargePage;
-
-std::align_val_t alignment_of(std::size_t bytes) noexcept {
-  return std::align_val_t{bytes >= kMinLarge ? kLargePage : Arena::kAlignment};
-}
+constexpr std::align_val_t kAlign{Arena::kAlignment};
 
 // A size that no object has. It stands for all larger ones and is refused unasked; a sum of two
 // does not wrap around.
@@ -36,10 +28,7 @@ std::size_t bytes_of(std::size_t count) noexcept {
 }
 
 void* allocate(std::size_t bytes) noexcept {
-  if (bytes == kTooManyBytes) return nullptr;
-  void* block = ::operator new(bytes, alignment_of(bytes), std::nothrow);
-  if (block != nullptr && bytes >= kMinLarge) prefer_large_pages(block, bytes);
-  return block;
+  return bytes == kTooManyBytes ? nullptr : ::operator new(bytes, kAlign, std::nothrow);
 }
 
 }  // namespace
@@ -48,7 +37,7 @@ Arena::Arena(std::size_t bytes) noexcept : capacity_(round_up(bytes == 0 ? 1 : b
   block_ = static_cast<unsigned char*>(allocate(capacity_));
 }
 
-Arena::~Arena() { ::operator delete(block_, alignment_of(capacity_)); }
+Arena::~Arena() { ::operator delete(block_, kAlign); }
 
 float* Arena::floats(std::size_t count) noexcept {
   return static_cast<float*>(bytes(bytes_of(count)));

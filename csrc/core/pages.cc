@@ -19,15 +19,6 @@ void release_file_pages(const void* data, std::size_t bytes) noexcept {
   madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
 }
 
-void prefer_large_pages(void* data, std::size_t bytes) noexcept {
-#ifdef MADV_HUGEPAGE
-  madvise(data, bytes, MADV_HUGEPAGE);
-#else
-  static_cast<void>(data);
-  static_cast<void>(bytes);
-#endif
-}
-
 void release_freed_memory() noexcept {
 #ifdef __GLIBC__
   malloc_trim(0);

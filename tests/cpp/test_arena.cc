@@ -79,25 +79,12 @@ void check_no_wrap() {
   }
 }
 
-// Around the size from which large pages are asked for.
-void check_large() {
-  for (const std::size_t bytes : {(std::size_t{16} << 20) - 64, (std::size_t{17} << 20) + 64}) {
-    set_case("%zu bytes", bytes);
-    Arena arena(bytes);
-    CHECK(arena.ok() && arena.capacity_bytes() == bytes);
-    const float* floats = filled(arena, bytes / sizeof(float));
-    CHECK(floats != nullptr && aligned(floats));
-    CHECK(floats[0] == 1.0f && floats[bytes / sizeof(float) - 1] == 1.0f);
-  }
-}
-
 }  // namespace
 }  // namespace tokenfuse::test
 
 int main() {
   tokenfuse::test::check_plan();
   tokenfuse::test::check_sizes();
-  tokenfuse::test::check_large();
   tokenfuse::test::check_no_wrap();
   return tokenfuse::test::finish("arena");
 }
