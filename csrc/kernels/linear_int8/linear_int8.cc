@@ -148,10 +148,10 @@ void linear_int8(const LinearInt8Kernel& kernel, QuantizeFn quantize, const floa
   if (args.m <= 0 || args.n <= 0) return;
   const std::int64_t num_panels = linear_int8_num_panels(kernel, args.n);
   const int num_threads = pool.num_threads();
-  // Waking a thread costs about 5 us: below that much work (at some 200 GMAC/s per core) one
-  // thread is faster.
-  constexpr std::int64_t kMinMacs = 512 * 1024;
-  if (num_threads == 1 || args.m * args.n * args.k < kMinMacs) {
+  // Sharing a product costs a microsecond or two: below that much work (at some 200 GMAC/s per
+  // core) one thread is faster. Few rows wait for their weights, as long as four would compute.
+  constexpr std::int64_t kMinMacs = 512 * 1024, kLeastRows = 4;
+  if (num_threads == 1 || std::max(args.m, kLeastRows) * args.n * args.k < kMinMacs) {
     linear_int8_rows(kernel, quantize, x, ldx, rows, args);
     return;
   }
