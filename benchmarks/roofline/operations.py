@@ -32,7 +32,7 @@ class Operations:
         dense: of linear layers, which compute in the engine's precision.
         attention: scores and weighted sums: in 16-bit integers beside 8-bit linear layers, in
             float32 beside the others.
-        convolution: of the picture, in float32.
+        convolution: of the picture's stem, in float32.
         dense_weights: numbers that the linear layers read once.
         other_weights: numbers that the convolutions read once.
     """
@@ -95,9 +95,10 @@ def _weights(config: ModelConfig, stage: str) -> tuple[int, int]:
         is_image = name.startswith(("vision.", "image_projection.", "fusion.image_resampler."))
         if is_image != (stage == "image") or not name.endswith(".weight"):
             continue
-        if len(shape) == 4:
+        # The patch embedding is a linear over patches.
+        if len(shape) == 4 and name != "vision.patch.weight":
             convolution += math.prod(shape)
-        elif len(shape) == 2 and "embedding" not in name and "relative_bias" not in name:
+        elif len(shape) in (2, 4) and "embedding" not in name and "relative_bias" not in name:
             dense += math.prod(shape)
     return dense, convolution
 
@@ -117,7 +118,7 @@ def count(config: ModelConfig, stage: str) -> Operations:
         config, num_text_tokens=TEXT_TOKENS, num_answer_tokens=ANSWER_TOKENS, token_budget=None
     )
     rows = {row.name: row.macs for row in report.rows if row.stage == stage}
-    convolution = rows.get("vision.stem", 0) + rows.get("vision.patch", 0)
+    convolution = rows.get("vision.stem", 0)
     attention = _attention(config, stage)
     dense_weights, other_weights = _weights(config, stage)
     return Operations(
@@ -143,8 +144,8 @@ def limit(work: Operations, precision: str, best: Mapping[str, float], copy: flo
     """
     if precision not in best:
         return None
-    # An instruction holds half as many products in 16 bits as in 8.
-    attention_rate = best["int8"] / 2 if precision == "int8" else best["fp32"]
+    # Below fp32 it is in 16-bit integers: an instruction holds half as many products as in 8 bits.
+    attention_rate = best["int8"] / 2 if precision != "fp32" and "int8" in best else best["fp32"]
     seconds = (
         work.dense / best[precision]
         + work.attention / attention_rate

@@ -79,7 +79,8 @@ ModelConfig config_of(const py::dict& d) {
           fusion_of(field<py::dict>(d, "fusion")), decoder_of(field<py::dict>(d, "decoder"))};
 }
 
-// Whether the array is a view of a `mmap.mmap` through which nobody can write: of a file, or zeros.
+// Whether the array is a view of a `mmap.mmap` that nobody can write: of a file, or zeros. A copy
+// on write is not one, however it is seen: its pages hold what no file has.
 bool is_mapped(const py::array& array, const py::object& mmap_type) {
   py::object base = array.base();
   while (base && py::isinstance<py::array>(base)) {
@@ -87,7 +88,14 @@ bool is_mapped(const py::array& array, const py::object& mmap_type) {
   }
   if (!base || PyMemoryView_Check(base.ptr()) == 0) return false;
   const Py_buffer& view = *PyMemoryView_GET_BUFFER(base.ptr());
-  return view.readonly != 0 && view.obj != nullptr && py::isinstance(view.obj, mmap_type);
+  if (view.obj == nullptr || !py::isinstance(view.obj, mmap_type)) return false;
+  Py_buffer writable;
+  if (PyObject_GetBuffer(view.obj, &writable, PyBUF_WRITABLE) == 0) {
+    PyBuffer_Release(&writable);
+    return false;
+  }
+  PyErr_Clear();
+  return true;
 }
 
 TensorMap tensors_of(const py::dict& weights) {

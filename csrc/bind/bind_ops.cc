@@ -189,6 +189,7 @@ py::tuple op_log_sum_exp(const FloatArray& x_MN, const std::string& isa) {
   {
     py::gil_scoped_release release;
     run(x.data, x.stride, to, tops, x.count, x.width);
+    for (std::int64_t i = 0; i < x.count; ++i) to[i] += x.data[i * x.stride + tops[i]];
   }
   return py::make_tuple(y, top);
 }

@@ -216,10 +216,11 @@ void Compute::gated_add(float a, const float* x, float b, const float* z, float*
   gated_add_(a, x, b, z, y, count);
 }
 
-float Compute::log_sum_exp(const float* x, std::int64_t count, std::int32_t* top) const noexcept {
-  float value;
-  log_sum_exp_(x, count, &value, top, 1, count);
-  return value;
+LogSumExp Compute::log_sum_exp(const float* logits, std::int64_t count) const noexcept {
+  LogSumExp result;
+  log_sum_exp_(logits, count, &result.rest, &result.top, 1, count);
+  result.largest = logits[result.top];
+  return result;
 }
 
 void Compute::attend(const HeadsArgs& args) noexcept {

@@ -49,6 +49,13 @@ struct HeadsArgs {
   float scale;
 };
 
+struct LogSumExp {
+  std::int32_t top;
+  float largest, rest;
+
+  float log_prob(float logit) const noexcept { return (logit - largest) - rest; }
+};
+
 // One linear of a chain: y = act(norm(x) W^T + b) + residual. Without a norm, that is where it is
 // null, x is used as it is; with one, `normed` keeps norm(x). Each row of y depends on the same row
 // of x alone.
@@ -91,8 +98,8 @@ class Compute {
   void gated_add(float a, const float* x, float b, const float* z, float* y,
                  std::int64_t count) noexcept;
   void attend(const HeadsArgs& args) noexcept;
-  // `log_sum_exp` of one row: its value, and `top` where the largest is.
-  float log_sum_exp(const float* x, std::int64_t count, std::int32_t* top) const noexcept;
+  // Of one row of logits: the largest, and what turns a logit into a log-probability.
+  LogSumExp log_sum_exp(const float* logits, std::int64_t count) const noexcept;
   // `args.lse` is needed where `weights` (num_rows x num_tokens) is not null.
   void merge(const MergeAttentionArgs& args, float* weights) noexcept;
 

@@ -171,9 +171,9 @@ std::int64_t CpuEngine::generate(const float* f, std::int64_t num_latents, Ids t
   std::int64_t count = 0;
   while (count < std::min(max_tokens, decoder_.max_tokens())) {
     const float* logits = decoder_.step(compute_, space_, text_encoder_, &id, count, 1).data;
-    const float total = compute_.log_sum_exp(logits, config_.text.vocab_size, &id);
-    ids[count] = id;
-    log_probs[count] = logits[id] - total;
+    const LogSumExp sum = compute_.log_sum_exp(logits, config_.text.vocab_size);
+    ids[count] = id = sum.top;
+    log_probs[count] = sum.log_prob(sum.largest);
     ++count;
     if (id == ModelConfig::kEosId) break;
   }
@@ -194,9 +194,9 @@ void CpuEngine::score(const float* f, std::int64_t num_latents, Ids text,
     const View logits = teacher_forced(candidates[i]);
     float sum = 0.0f;
     for (std::int64_t a = 0; a < candidates[i].count; ++a) {
-      std::int32_t top;
       const float* row = logits.row(a);
-      sum += row[candidates[i].data[a]] - compute_.log_sum_exp(row, config_.text.vocab_size, &top);
+      sum +=
+          compute_.log_sum_exp(row, config_.text.vocab_size).log_prob(row[candidates[i].data[a]]);
     }
     log_probs[i] = sum;
   }

@@ -52,6 +52,15 @@ def test_operations_by_type_are_those_that_pytorch_runs(config):
         with FlopCounterMode(display=False) as counter:
             f_BND = model.encode_image(image)
         counted["image"] = counter.get_flop_counts()["Global"]
+        # A convolution to torch, a linear over patches to the engine.
+        seen = []
+        patch_layer = model.vision.patch
+        hook = patch_layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+        model.encode_image(image)
+        hook.remove()
+        with FlopCounterMode(display=False) as counter:
+            patch_layer(seen[0])
+        patch = counter.get_total_flops()
         with FlopCounterMode(display=False) as counter:
             fused, mask = model.fuse(f_BND, text)
             model.decode(answer, fused, mask)
@@ -60,8 +69,9 @@ def test_operations_by_type_are_those_that_pytorch_runs(config):
         by_op = {str(op).split(".")[-1]: flops for op, flops in counted[stage].items()}
         want = count(config, stage)
         assert 2 * want.attention == by_op.get("bmm", 0)
-        assert 2 * want.convolution == by_op.get("convolution", 0)
-        assert 2 * want.dense == by_op.get("addmm", 0) + by_op.get("mm", 0)
+        as_linear = patch if stage == "image" else 0
+        assert 2 * want.convolution == by_op.get("convolution", 0) - as_linear
+        assert 2 * want.dense == by_op.get("addmm", 0) + by_op.get("mm", 0) + as_linear
 
 
 def test_weights_are_those_of_the_modules():
@@ -70,12 +80,14 @@ def test_weights_are_those_of_the_modules():
 
     config = named_config("nano")
     with torch.device("meta"):
-        modules = list(JointModel(config).modules())
+        model = JointModel(config)
+    modules = list(model.modules())
     both = count(config, "image") + count(config, "question")
     linears = (module for module in modules if isinstance(module, torch.nn.Linear))
     convolutions = (module for module in modules if isinstance(module, torch.nn.Conv2d))
-    assert both.dense_weights == sum(module.weight.numel() for module in linears)
-    assert both.other_weights == sum(module.weight.numel() for module in convolutions)
+    patch = model.vision.patch.weight.numel()
+    assert both.dense_weights == sum(module.weight.numel() for module in linears) + patch
+    assert both.other_weights == sum(module.weight.numel() for module in convolutions) - patch
 
 
 def test_a_baseline_is_refused():
@@ -89,6 +101,9 @@ def test_limits_by_hand():
     assert limit(work, "fp32", best, 5.0) == Limit(arithmetic=210.0, memory=1800 / 5)
     assert limit(work, "int8", best, 5.0) == Limit(arithmetic=57.0, memory=600 / 5)
     assert limit(work, "bf16", best, 5.0) is None
+    # 1000 / 20 + 30 / (40 / 2) + 20 / 10, twice; bf16 without 8-bit products has fp32's attention.
+    assert limit(work, "bf16", best | {"bf16": 20.0}, 5.0).arithmetic == 107.0
+    assert limit(work, "bf16", {"fp32": 10.0, "bf16": 20.0}, 5.0).arithmetic == 110.0
     assert limit(work, "int8", best, 5.0).seconds == 120.0
     assert limit(work, "int8", best, 50.0).seconds == 57.0
 

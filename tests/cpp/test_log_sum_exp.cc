@@ -16,7 +16,7 @@ Expected expected(const Rows& x, std::int64_t i, double spread) {
   for (std::int64_t j = 0; j < x.width(); ++j) {
     sum += std::exp(static_cast<double>(x.at(i, j)) - largest);
   }
-  const double result = largest + std::log(sum);
+  const double result = std::log(sum);
   const double terms = std::fmin(static_cast<double>(x.width()), 1024.0);
   return {result, (terms + 2.0 + spread / 2.0) * kEps + kEps * std::fabs(result)};
 }
@@ -31,11 +31,11 @@ std::int64_t first_largest(const Rows& x, std::int64_t i) {
 
 void check_one(Isa isa, const Rows& x, float scale) {
   const std::int64_t m = x.num_rows();
-  const Rows y(m, 1);
+  const Rows rest(m, 1);
   std::vector<std::int32_t> top(static_cast<std::size_t>(m) + 1, -7);
-  log_sum_exp_kernel(isa)(x.data(), x.stride(), y.data(), top.data(), m, x.width());
+  log_sum_exp_kernel(isa)(x.data(), x.stride(), rest.data(), top.data(), m, x.width());
   const double spread = std::fmin(2.0 * static_cast<double>(scale), 88.0);
-  check_rows("y", y, [&](std::int64_t i, std::int64_t) { return expected(x, i, spread); });
+  check_rows("rest", rest, [&](std::int64_t i, std::int64_t) { return expected(x, i, spread); });
   for (std::int64_t i = 0; i < m; ++i) {
     CHECK(top[static_cast<std::size_t>(i)] == first_largest(x, i));
   }

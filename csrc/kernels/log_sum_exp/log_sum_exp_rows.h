@@ -57,8 +57,8 @@ inline float exp_sum_of(const float* x, std::int64_t n, float largest) noexcept 
 }
 
 template <typename V>
-void log_sum_exp_rows(const float* x, std::int64_t ldx, float* y, std::int32_t* top, std::int64_t m,
-                      std::int64_t n) noexcept {
+void log_sum_exp_rows(const float* x, std::int64_t ldx, float* rest, std::int32_t* top,
+                      std::int64_t m, std::int64_t n) noexcept {
   for (std::int64_t i = 0; i < m; ++i, x += ldx) {
     float largest = -std::numeric_limits<float>::infinity();
     std::int64_t at = 0;
@@ -76,8 +76,8 @@ void log_sum_exp_rows(const float* x, std::int64_t ldx, float* y, std::int32_t* 
     for (std::int64_t j = 0; j < n; j += kLogSumExpBlock) {
       sum += static_cast<double>(exp_sum_of<V>(x + j, std::min(kLogSumExpBlock, n - j), largest));
     }
-    y[i] = std::isfinite(largest) ? static_cast<float>(largest + std::log(sum))
-                                  : std::numeric_limits<float>::quiet_NaN();
+    rest[i] = std::isfinite(largest) ? static_cast<float>(std::log(sum))
+                                     : std::numeric_limits<float>::quiet_NaN();
   }
 }
 
