@@ -14,7 +14,7 @@ namespace tokenfuse {
 
 // y = (sums t_N) s_M + b_N (+ r_MN) of a whole panel. All loops are unrolled, so that the sums
 // never leave their registers.
-template <typename K, bool kResidual, int R, int C>
+template <typename K, bool kResidual, Activation kAct, int R, int C>
 inline void linear_int8_scale(const LinearInt8Args& a, std::int64_t row, std::int64_t column,
                               typename K::Sums (&acc)[R][C]) noexcept {
   using V = typename K::V;
@@ -27,6 +27,8 @@ inline void linear_int8_scale(const LinearInt8Args& a, std::int64_t row, std::in
     for (int r = 0; r < R; ++r) {
       const typename V::T product = V::mul(K::to_float(acc[r][c]), weight_scale);
       typename V::T value = V::fma(product, V::set1(a.scale[row + r]), bias);
+      if constexpr (kAct == Activation::kGelu) value = gelu_near_of<V>(value, kGeluNear);
+      if constexpr (kAct == Activation::kGeluTanh) value = gelu_near_of<V>(value, kGeluTanhNear);
       if constexpr (kResidual) value = V::add(value, V::load(a.residual + (row + r) * a.ldr + at));
       V::store(a.y + (row + r) * a.ldy + at, value);
     }
@@ -63,17 +65,15 @@ inline void linear_int8_store(const LinearInt8Args& a, std::int64_t row, std::in
     return;
   }
   if (a.residual != nullptr) {
-    linear_int8_scale<K, true, R, C>(a, row, column, acc);
+    linear_int8_scale<K, true, Activation::kNone, R, C>(a, row, column, acc);
     return;
   }
-  linear_int8_scale<K, false, R, C>(a, row, column, acc);
-  if (plain) return;
-  // In the first-level cache still.
-  for (int r = 0; r < R; ++r) {
-    float* y = a.y + (row + r) * a.ldy + column;
-    for (int c = 0; c < C; ++c, y += V::kLanes) {
-      V::store(y, activate<V, true>(V::load(y), a.activation));
-    }
+  if (plain) {
+    linear_int8_scale<K, false, Activation::kNone, R, C>(a, row, column, acc);
+  } else if (a.activation == Activation::kGelu) {
+    linear_int8_scale<K, false, Activation::kGelu, R, C>(a, row, column, acc);
+  } else {
+    linear_int8_scale<K, false, Activation::kGeluTanh, R, C>(a, row, column, acc);
   }
 }
 
