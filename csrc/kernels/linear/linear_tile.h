@@ -29,10 +29,47 @@ inline typename V::T activate(typename V::T x, Activation activation) noexcept {
   return x;
 }
 
-// The ending of every linear, on sums in registers: bias, activation, residual, store.
+// The ending of a whole panel, on sums in registers: bias, residual, store.
+template <typename V, bool kResidual, int R, int C, typename Args>
+inline void linear_store_whole(const Args& a, std::int64_t row, std::int64_t column,
+                               typename V::T (&acc)[R][C]) noexcept {
+#pragma GCC unroll 8
+  for (int c = 0; c < C; ++c) {
+    const std::int64_t at = column + c * V::kLanes;
+    const typename V::T bias = a.bias == nullptr ? V::zero() : V::load(a.bias + at);
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r) {
+      typename V::T value = V::add(acc[r][c], bias);
+      if constexpr (kResidual) value = V::add(value, V::load(a.residual + (row + r) * a.ldr + at));
+      V::store(a.y + (row + r) * a.ldy + at, value);
+    }
+  }
+}
+
+// The activation of a tile that was stored: in the first-level cache still. Code of its own, that
+// not every height of a tile has it again.
+template <typename V, int C, typename Args>
+[[gnu::noinline]] void activate_tile(const Args& a, std::int64_t row, std::int64_t column,
+                                     int rows) noexcept {
+  const auto over = [&](auto activation) {
+    for (int r = 0; r < rows; ++r) {
+      float* y = a.y + (row + r) * a.ldy + column;
+      for (int c = 0; c < C; ++c, y += V::kLanes) {
+        V::store(y, activate<V>(V::load(y), decltype(activation)::value));
+      }
+    }
+  };
+  if (a.activation == Activation::kGelu) {
+    over(std::integral_constant<Activation, Activation::kGelu>{});
+  } else {
+    over(std::integral_constant<Activation, Activation::kGeluTanh>{});
+  }
+}
+
+// The same where the panel is cut off, or where a residual comes behind an activation.
 template <typename V, int R, int C, bool Near = false, typename Args>
-inline void linear_store(const Args& a, std::int64_t row, std::int64_t column,
-                         typename V::T (&acc)[R][C]) noexcept {
+inline void linear_store_any(const Args& a, std::int64_t row, std::int64_t column,
+                             typename V::T (&acc)[R][C]) noexcept {
   using T = typename V::T;
   const std::int64_t left = a.n - column;
   for (int c = 0; c < C; ++c) {
@@ -58,6 +95,21 @@ inline void linear_store(const Args& a, std::int64_t row, std::int64_t column,
         V::store_n(to, value, count);
       }
     }
+  }
+}
+
+// The ending of every linear with float sums.
+template <typename V, int R, int C, typename Args>
+inline void linear_store(const Args& a, std::int64_t row, std::int64_t column,
+                         typename V::T (&acc)[R][C]) noexcept {
+  const bool plain = a.activation == Activation::kNone;
+  if (column + C * V::kLanes > a.n || (a.residual != nullptr && !plain)) {
+    linear_store_any<V, R, C>(a, row, column, acc);
+  } else if (a.residual != nullptr) {
+    linear_store_whole<V, true, R, C>(a, row, column, acc);
+  } else {
+    linear_store_whole<V, false, R, C>(a, row, column, acc);
+    if (!plain) activate_tile<V, C>(a, row, column, R);
   }
 }
 

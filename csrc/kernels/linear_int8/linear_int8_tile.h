@@ -52,7 +52,7 @@ inline void linear_int8_end(const LinearInt8Args& a, std::int64_t row, std::int6
       values[r][c] = V::mul(product, V::set1(a.scale[row + r]));
     }
   }
-  linear_store<V, R, C, true>(a, row, column, values);
+  linear_store_any<V, R, C, true>(a, row, column, values);
 }
 
 template <typename K, int R, int C>
