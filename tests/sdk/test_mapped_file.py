@@ -60,6 +60,22 @@ def test_a_file_that_changes_while_it_is_hashed(tmp_path, monkeypatch, size):
         map_plain_file(path, max_bytes=10)
 
 
+@pytest.mark.parametrize("size", [0, 3, 5, 1 << 20])
+def test_a_file_that_changes_between_hash_and_mapping(tmp_path, monkeypatch, size):
+    path = tmp_path / "a"
+    path.write_bytes(bytes(4))
+    hashed = mapped_file.MappedFile._hash
+
+    def early(file):
+        result = hashed(file)
+        os.truncate(path, size)
+        return result
+
+    monkeypatch.setattr(mapped_file.MappedFile, "_hash", early)
+    with pytest.raises(FileChangedError, match="changed"):
+        map_plain_file(path, max_bytes=10)
+
+
 def test_a_file_that_is_written_to_afterwards(tmp_path):
     path = tmp_path / "a"
     path.write_bytes(bytes(4))
