@@ -72,6 +72,13 @@ def test_a_record_is_kept_unless_asked_and_before_the_work(shipped, monkeypatch)
     assert run(shipped, "--num-questions", 199).exit_code == 2
 
 
+def test_the_folder_that_one_stands_in(shipped, monkeypatch):
+    monkeypatch.chdir(shipped)
+    assert run(".", "--num-questions", 200, "--seed", 5, "--overwrite").exit_code == 0
+    monkeypatch.chdir(shipped.parent)
+    assert read_bundle(shipped).precisions.seed == 5
+
+
 class Scripted:
     """A model that answers right, but for every so many questions at the budget of 16."""
 
