@@ -52,6 +52,12 @@ def test_what_was_not_measured_does_not_pass(record):
     assert not dataclasses.replace(record, counts=counts).passes("int8")
 
 
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_a_precision_without_counts_is_refused(record, precision):
+    with pytest.raises(errors.BundleFormatError, match=f"{precision} has no counts"):
+        dataclasses.replace(record, counts={**record.counts, precision: ()})
+
+
 def test_the_worst_budget_decides(record):
     first, *others = record.counts["bf16"]
     worse = dataclasses.replace(first, same=1_500)

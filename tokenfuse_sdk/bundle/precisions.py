@@ -112,6 +112,10 @@ class PrecisionRecord:
                 f"{_REFERENCE}, and others of {', '.join(_NAMES)} alone"
             )
         for precision, counts in self.counts.items():
+            if not counts:
+                raise BundleFormatError(
+                    f"{PRECISIONS_NAME}: {precision} has no counts; need one for each budget"
+                )
             for count in counts:
                 _check_int(f"{precision}.token_budget", count.token_budget, 1, 1 << 20)
                 _check_int(f"{precision}.same", count.same, 0, self.num_questions)
@@ -195,7 +199,7 @@ class PrecisionRecord:
 
 
 def _counts(precision: str, entries: object) -> tuple[BudgetCount, ...]:
-    if not isinstance(entries, list) or not entries:
+    if not isinstance(entries, list):
         raise BundleFormatError(f"{PRECISIONS_NAME}: {precision!r} needs a list of counts")
     keys = tuple(field.name for field in dataclasses.fields(BudgetCount))
     return tuple(BudgetCount(**_check_keys(f"{precision!r}", entry, keys)) for entry in entries)
