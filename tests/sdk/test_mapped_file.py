@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import gc
 import hashlib
+import mmap
 import os
 
 import pytest
@@ -22,10 +23,23 @@ def test_what_is_there_is_seen(tmp_path, num_bytes):
     assert file.sha256 == hashlib.sha256(data).hexdigest()
     assert file.data == data
     assert file.data.readonly
-    # Pages that were given back are read again.
-    file.release(0, num_bytes)
-    assert file.data == data
     file.check_unchanged()
+
+
+def test_pages_that_are_given_back_take_no_memory_and_are_read_again(tmp_path, resident_bytes):
+    path, page = tmp_path / "a", mmap.PAGESIZE
+    data = os.urandom(100 * page + 1)
+    path.write_bytes(data)
+    file = map_plain_file(path, max_bytes=len(data))
+    assert resident_bytes(path) == 0
+    assert file.data == data
+    assert resident_bytes(path) == 101 * page
+    # Every page that the bytes lie on.
+    file.release(page + 1, 2 * page + 1)
+    assert resident_bytes(path) == 99 * page
+    file.release(0, len(data))
+    assert resident_bytes(path) == 0
+    assert file.data == data
 
 
 def test_what_is_refused(tmp_path):
