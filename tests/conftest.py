@@ -110,3 +110,23 @@ def record_of() -> Callable[..., PrecisionRecord]:
         )
 
     return make
+
+
+@pytest.fixture
+def resident_bytes() -> Callable[[pathlib.Path], int]:
+    """Bytes of a file that this process has mapped and in memory, in whole pages."""
+    smaps = pathlib.Path("/proc/self/smaps")
+    if not smaps.exists():
+        pytest.skip("needs Linux's /proc/self/smaps")
+
+    def measure(path: pathlib.Path) -> int:
+        own, kilobytes = False, 0
+        for line in smaps.read_text().splitlines():
+            # A mapping's first line begins with its addresses, those below with a name and a colon.
+            if not line.split(maxsplit=1)[0].endswith(":"):
+                own = line.endswith(f" {path}")
+            elif own and line.startswith("Rss:"):
+                kilobytes += int(line.split()[1])
+        return 1024 * kilobytes
+
+    return measure

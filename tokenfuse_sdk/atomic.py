@@ -17,7 +17,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 
-__all__ = ["atomic_folder", "sync_folder", "write_file"]
+__all__ = ["atomic_folder", "check_folder_beside", "sync_folder", "write_file"]
 
 
 def sync_folder(path: pathlib.Path) -> None:
@@ -63,6 +63,34 @@ def write_file(path: str | os.PathLike[str], data: bytes) -> None:
     sync_folder(target.parent)
 
 
+def _with_a_name(target: pathlib.Path) -> pathlib.Path:
+    """The absolute path: `.` has no name by which another folder can take its place.
+
+    A link in the last place stays one.
+    """
+    if target.name in ("", ".."):
+        return target.resolve()
+    return target.parent.resolve() / target.name
+
+
+def _folder_beside(target: pathlib.Path) -> pathlib.Path:
+    return pathlib.Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+
+
+def check_folder_beside(target: pathlib.Path) -> None:
+    """Check what `atomic_folder` needs to replace a folder: call it before long work.
+
+    Raises:
+        OSError: no folder can be made beside it; names the folder that both lie in.
+    """
+    target = _with_a_name(target)
+    # Tried, for only the system knows: root and a disk that is read-only have their own rules.
+    try:
+        _folder_beside(target).rmdir()
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(target.parent)) from error
+
+
 @contextlib.contextmanager
 def atomic_folder(target: pathlib.Path, *, overwrite: bool) -> Iterator[pathlib.Path]:
     """Yield a temporary folder that becomes `target` when the block ends without error.
@@ -71,8 +99,9 @@ def atomic_folder(target: pathlib.Path, *, overwrite: bool) -> Iterator[pathlib.
     is then removed. Where the system cannot do that, it is moved away first, and put back
     when the second rename fails. The caller has checked that the target may be replaced.
     """
+    target = _with_a_name(target)
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = pathlib.Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    temporary = _folder_beside(target)
     try:
         yield temporary
         for path in sorted(temporary.rglob("*")):

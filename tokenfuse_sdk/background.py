@@ -15,6 +15,8 @@ T = TypeVar("T")
 class Background(Generic[T]):
     """Calls a function on a thread; a context manager, which waits for it at its end.
 
+    Where the system gives no thread, the function is called at the beginning, by the caller's.
+
     Args:
         work: takes nothing.
     """
@@ -22,16 +24,23 @@ class Background(Generic[T]):
     def __init__(self, work: Callable[[], T]) -> None:
         self._work = work
         self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run)
+        self._thread: threading.Thread | None = threading.Thread(target=self._run)
 
     def _run(self) -> None:
         try:
             self._result = self._work()
         except BaseException as error:  # It is raised where the result is asked for.
-            self._error = error
+            self._error, self._trace = error, error.__traceback__
+        finally:
+            del self  # As a caller of `result` does.
 
     def __enter__(self) -> Background[T]:
-        self._thread.start()
+        assert self._thread is not None
+        try:
+            self._thread.start()
+        except RuntimeError:  # A limit of processes, or of memory.
+            self._thread = None
+            self._run()
         return self
 
     def __exit__(
@@ -40,15 +49,19 @@ class Background(Generic[T]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._thread.join()
+        if self._thread is not None:
+            self._thread.join()
 
     def result(self) -> T:
-        """What the function returned, or raise what it raised; after the context."""
-        if self._error is not None:
-            # The traceback holds this object: without a way back, both are gone at once.
-            error, self._error = self._error, None
-            try:
-                raise error
-            finally:
-                del error
-        return self._result
+        """What the function returned, or raise what it raised; after the context.
+
+        A caller that lets the error through drops this object first: the error's traceback holds
+        the caller's variables, and this object the error, so that both would wait for the garbage
+        collector, and with them what the function held.
+        """
+        if self._error is None:
+            return self._result
+        try:
+            raise self._error.with_traceback(self._trace)
+        finally:
+            del self

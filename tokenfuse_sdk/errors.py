@@ -119,7 +119,7 @@ class BundleFormatError(BundleError):
 
 
 class BundlePathError(BundleError):
-    """A file name in the manifest is absolute, has `..`, or is not listed."""
+    """A file's name is absolute, has `..` or is not listed; or a path cannot be read or written."""
 
 
 class BundleLinkError(BundleError):

@@ -32,12 +32,7 @@ class MappedFile:
         weakref.finalize(self, os.close, descriptor)
         self._descriptor, self._path, self._status = descriptor, path, status
         self.sha256 = self._hash()
-        # An empty file cannot be mapped.
-        self._mapping = (
-            mmap.mmap(descriptor, status.st_size, access=mmap.ACCESS_READ)
-            if status.st_size
-            else None
-        )
+        self._mapping = self._map()
         self.data = memoryview(self._mapping or b"")
         self.check_unchanged()
 
@@ -53,14 +48,25 @@ class MappedFile:
                 if num_bytes > self._status.st_size:
                     break
         if num_bytes != self._status.st_size:
-            raise FileChangedError(f"{os.fspath(self._path)} changed while it was read")
+            raise self._changed()
         return digest.hexdigest()
+
+    def _map(self) -> mmap.mmap | None:
+        if self._status.st_size == 0:  # It cannot be mapped.
+            return None
+        try:
+            return mmap.mmap(self._descriptor, self._status.st_size, access=mmap.ACCESS_READ)
+        except ValueError as error:  # The file ends before its size: it was cut since.
+            raise self._changed() from error
+
+    def _changed(self) -> FileChangedError:
+        return FileChangedError(f"{os.fspath(self._path)} changed while it was read")
 
     def check_unchanged(self) -> None:
         """Raise FileChangedError where somebody wrote to the file since it was opened."""
         now, then = os.fstat(self._descriptor), self._status
         if (now.st_size, now.st_mtime_ns) != (then.st_size, then.st_mtime_ns):
-            raise FileChangedError(f"{os.fspath(self._path)} changed while it was read")
+            raise self._changed()
 
     def release(self, begin: int, end: int) -> None:
         """Take bytes out of the process's memory, where the system can; they can be read again."""

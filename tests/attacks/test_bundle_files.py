@@ -12,6 +12,7 @@ from damage import WEIGHTS, change_manifest
 
 from tokenfuse_sdk import errors
 from tokenfuse_sdk.bundle import read_bundle
+from tokenfuse_sdk.mapped_file import MappedFile
 from tokenfuse_sdk.model import Model
 from tokenfuse_sdk.runtime import place
 from tokenfuse_sdk.weights import expected_tensors
@@ -163,6 +164,19 @@ def test_a_file_that_changes_while_it_is_loaded(bundle):
     os.utime(bundle / WEIGHTS, ns=(1, 1))
     with pytest.raises(errors.BundleSizeError, match="changed"):
         Model(read, placement)
+
+
+def test_weights_that_are_cut_short_after_they_were_hashed(bundle, monkeypatch):
+    hashed = MappedFile._hash
+
+    def cut(file):
+        result = hashed(file)
+        os.truncate(bundle / WEIGHTS, 5000)
+        return result
+
+    monkeypatch.setattr(MappedFile, "_hash", cut)
+    with pytest.raises(errors.BundleSizeError, match="changed"):
+        read_bundle(bundle)
 
 
 def test_a_disk_that_fails(bundle, monkeypatch):

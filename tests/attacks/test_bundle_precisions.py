@@ -113,6 +113,12 @@ def test_budgets_that_are_not_all_measured(measured):
     refused(measured, match=r"int8 was measured at the budgets \[2, 4\]")
 
 
+@pytest.mark.parametrize("counts", [[], {}, None, [None]])
+def test_a_precision_without_counts(measured, counts):
+    change_json(measured, NAME, lambda r: r["precisions"].update(int8=counts))
+    refused(measured, match="int8")
+
+
 def test_a_record_of_other_weights(measured):
     change_json(measured, NAME, lambda r: r.update(weights_sha256="0" * 64))
     refused(measured, errors.BundleHashError, "other weights")

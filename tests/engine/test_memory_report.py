@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tokenfuse_sdk import _native
-from tokenfuse_sdk.bundle import write_bundle
+from tokenfuse_sdk.bundle import read_bundle, write_bundle
 from tokenfuse_sdk.config import ModelConfig
 from tokenfuse_sdk.sizes import named_config
 from tokenfuse_sdk.weights import expected_tensors
@@ -67,10 +67,9 @@ print(json.dumps({"grown": grown, "weights": model.memory_report()["weights_byte
 """
 
 
-@pytest.mark.skipif(not pathlib.Path("/proc/self/status").exists(), reason="needs Linux's /proc")
-@pytest.mark.parametrize("precision", ["fp32", "int8"])
-def test_loading_takes_the_packed_weights_and_a_window(tmp_path, bundle_parts, precision):
-    """Neither the file nor a float32 copy of a large tensor is held beside them."""
+@pytest.fixture(scope="module")
+def large(tmp_path_factory, bundle_parts) -> pathlib.Path:
+    """A bundle of more than 48 MiB, in the folder `large`."""
     nano = bundle_parts["config"]
     config = dataclasses.replace(
         nano, text=dataclasses.replace(nano.text, width=256, num_layers=4, mlp_dim=8192)
@@ -82,11 +81,27 @@ def test_loading_takes_the_packed_weights_and_a_window(tmp_path, bundle_parts, p
         else np.zeros(shape, np.float16)
         for name, shape in expected_tensors(config).items()
     }
-    write_bundle(tmp_path / "large", **{**bundle_parts, "config": config, "weights": weights})
-    file_bytes = (tmp_path / "large" / "model.safetensors").stat().st_size
-    assert file_bytes > 48 << 20
+    folder = tmp_path_factory.mktemp("memory") / "large"
+    write_bundle(folder, **{**bundle_parts, "config": config, "weights": weights})
+    assert (folder / "model.safetensors").stat().st_size > 48 << 20
+    return folder
+
+
+@pytest.mark.skipif(not pathlib.Path("/proc/self/status").exists(), reason="needs Linux's /proc")
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_loading_takes_the_packed_weights_and_a_window(large, precision):
+    """Neither the file nor a float32 copy of a large tensor is held beside them."""
     # Not from the sources' folder, which has no compiled module.
     command = [sys.executable, "-c", _LOAD, "large", precision]
-    run = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+    run = subprocess.run(command, capture_output=True, text=True, check=True, cwd=large.parent)
     got = json.loads(run.stdout)
     assert got["weights"] < got["grown"] < got["weights"] + (16 << 20)
+
+
+def test_a_bundle_that_was_read_holds_none_of_its_weights(large, resident_bytes):
+    path = large / "model.safetensors"
+    bundle = read_bundle(large)
+    assert resident_bytes(path) == 0
+    # And the measure sees what is there.
+    bundle.weights_file.data.tobytes()
+    assert resident_bytes(path) >= path.stat().st_size

@@ -31,6 +31,15 @@ def test_what_was_written_is_read(bundle_parts, bundle):
     )
 
 
+def test_it_is_read_where_the_system_gives_no_thread(bundle, monkeypatch):
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+
+    digest = read_bundle(bundle).digest
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert read_bundle(bundle).digest == digest
+
+
 def test_the_same_parts_make_the_same_bytes(bundle_parts, bundle, tmp_path):
     write_bundle(tmp_path / "again", **bundle_parts)
     for file in bundle.iterdir():

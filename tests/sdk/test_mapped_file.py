@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import gc
 import hashlib
+import mmap
 import os
 
 import pytest
@@ -22,10 +23,23 @@ def test_what_is_there_is_seen(tmp_path, num_bytes):
     assert file.sha256 == hashlib.sha256(data).hexdigest()
     assert file.data == data
     assert file.data.readonly
-    # Pages that were given back are read again.
-    file.release(0, num_bytes)
-    assert file.data == data
     file.check_unchanged()
+
+
+def test_pages_that_are_given_back_take_no_memory_and_are_read_again(tmp_path, resident_bytes):
+    path, page = tmp_path / "a", mmap.PAGESIZE
+    data = os.urandom(100 * page + 1)
+    path.write_bytes(data)
+    file = map_plain_file(path, max_bytes=len(data))
+    assert resident_bytes(path) == 0
+    assert file.data == data
+    assert resident_bytes(path) == 101 * page
+    # Every page that the bytes lie on.
+    file.release(page + 1, 2 * page + 1)
+    assert resident_bytes(path) == 99 * page
+    file.release(0, len(data))
+    assert resident_bytes(path) == 0
+    assert file.data == data
 
 
 def test_what_is_refused(tmp_path):
@@ -56,6 +70,22 @@ def test_a_file_that_changes_while_it_is_hashed(tmp_path, monkeypatch, size):
         return result
 
     monkeypatch.setattr(mapped_file, "open_plain_file", late)
+    with pytest.raises(FileChangedError, match="changed"):
+        map_plain_file(path, max_bytes=10)
+
+
+@pytest.mark.parametrize("size", [0, 3, 5, 1 << 20])
+def test_a_file_that_changes_between_hash_and_mapping(tmp_path, monkeypatch, size):
+    path = tmp_path / "a"
+    path.write_bytes(bytes(4))
+    hashed = mapped_file.MappedFile._hash
+
+    def early(file):
+        result = hashed(file)
+        os.truncate(path, size)
+        return result
+
+    monkeypatch.setattr(mapped_file.MappedFile, "_hash", early)
     with pytest.raises(FileChangedError, match="changed"):
         map_plain_file(path, max_bytes=10)
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import hashlib
 import json
+import os
 import shutil
+import tempfile
 
 import pytest
 
@@ -49,6 +52,12 @@ def test_what_was_not_measured_does_not_pass(record):
     assert not dataclasses.replace(record, counts=counts).passes("int8")
 
 
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_a_precision_without_counts_is_refused(record, precision):
+    with pytest.raises(errors.BundleFormatError, match=f"{precision} has no counts"):
+        dataclasses.replace(record, counts={**record.counts, precision: ()})
+
+
 def test_the_worst_budget_decides(record):
     first, *others = record.counts["bf16"]
     worse = dataclasses.replace(first, same=1_500)
@@ -81,6 +90,43 @@ def test_a_record_is_replaced_when_asked_alone(bundle, record):
     assert contents(bundle) == before
     record_precisions(bundle, other, overwrite=True)
     assert read_bundle(bundle).precisions == other
+
+
+@pytest.mark.parametrize("path", [".", "../random-small"])
+def test_the_folder_that_one_stands_in(bundle, record, monkeypatch, path):
+    monkeypatch.chdir(bundle)
+    record_precisions(path, record)
+    monkeypatch.chdir(bundle.parent)
+    assert read_bundle(bundle).precisions == record
+    assert list(bundle.parent.iterdir()) == [bundle]
+
+
+def test_a_link_stays_refused(bundle, record, monkeypatch):
+    (bundle.parent / "link").symlink_to(bundle)
+    monkeypatch.chdir(bundle.parent)
+    for path in ("link", "link/.", bundle / ".." / "link"):
+        with pytest.raises(errors.BundleLinkError):
+            record_precisions(path, record)
+    assert read_bundle(bundle).precisions is None
+
+
+def test_a_folder_that_cannot_be_written_is_found_before_the_work(bundle, record, monkeypatch):
+    before = contents(bundle)
+    if os.geteuid() == 0:  # It writes everywhere.
+
+        def fail(*, prefix, dir):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), f"{dir}/{prefix}")
+
+        monkeypatch.setattr(tempfile, "mkdtemp", fail)
+    bundle.parent.chmod(0o500)
+    try:
+        for call in (lambda: check_record(bundle), lambda: record_precisions(bundle, record)):
+            with pytest.raises(errors.BundlePathError, match="copy the bundle") as caught:
+                call()
+            assert f"{bundle.parent} cannot be written (Permission denied)" in str(caught.value)
+    finally:
+        bundle.parent.chmod(0o700)
+    assert contents(bundle) == before
 
 
 def test_a_record_of_another_model_changes_nothing(bundle, record):

@@ -14,11 +14,11 @@ from click.testing import CliRunner, Result
 
 import tokenfuse_sdk
 from tokenfuse_sdk.bundle import read_bundle
-from tokenfuse_sdk.errors import BundleMissingFileError, OutputExistsError
+from tokenfuse_sdk.errors import BundleFormatError, BundleMissingFileError, OutputExistsError
 from tokenfuse_sdk.shipped import find_bundle
 from tokenfuse_training.ask import scenes_asked
 from tokenfuse_training.cli.precisions import precisions
-from tokenfuse_training.precisions import measure_precisions
+from tokenfuse_training.precisions import NUM_QUESTIONS, measure_precisions
 
 
 def run(*arguments: object) -> Result:
@@ -69,7 +69,32 @@ def test_a_record_is_kept_unless_asked_and_before_the_work(shipped, monkeypatch)
     assert contents(shipped) == before
     with pytest.raises(BundleMissingFileError):
         run(shipped / "none")
-    assert run(shipped, "--num-questions", 199).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("num_questions", "seed"), [(150, 5), (199, 5), (10_000_001, 5), (200, 1 << 63), (200, -1)]
+)
+def test_what_a_record_cannot_say_is_refused_before_the_work(
+    shipped, monkeypatch, num_questions, seed
+):
+    monkeypatch.setattr(tokenfuse_sdk, "load", lambda *args, **kwargs: pytest.fail("it worked"))
+    with pytest.raises(BundleFormatError, match=r"is (150|199|10000001|9223372036854775808|-1);"):
+        measure_precisions(shipped, num_questions=num_questions, seed=seed)
+    done = run(shipped, "--num-questions", num_questions, "--seed", seed, "--overwrite")
+    assert done.exit_code == 2
+    assert "range" in done.stderr
+
+
+def test_the_command_asks_as_many_as_the_function():
+    options = {option.name: option.default for option in precisions.params}
+    assert options["num_questions"] == NUM_QUESTIONS
+
+
+def test_the_folder_that_one_stands_in(shipped, monkeypatch):
+    monkeypatch.chdir(shipped)
+    assert run(".", "--num-questions", 200, "--seed", 5, "--overwrite").exit_code == 0
+    monkeypatch.chdir(shipped.parent)
+    assert read_bundle(shipped).precisions.seed == 5
 
 
 class Scripted:

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tokenfuse_sdk.bundle.manifest import FORMAT_VERSION
-    from tokenfuse_sdk.bundle.precisions import MIN_QUESTIONS, BudgetCount, PrecisionRecord
+    from tokenfuse_sdk.bundle.precisions import (
+        MAX_QUESTIONS,
+        MAX_SEED,
+        MIN_QUESTIONS,
+        BudgetCount,
+        PrecisionRecord,
+        check_asked,
+    )
     from tokenfuse_sdk.bundle.read import Bundle, read_bundle
     from tokenfuse_sdk.bundle.safetensors_file import read_safetensors
     from tokenfuse_sdk.bundle.write import (
@@ -19,10 +26,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FORMAT_VERSION",
+    "MAX_QUESTIONS",
+    "MAX_SEED",
     "MIN_QUESTIONS",
     "BudgetCount",
     "Bundle",
     "PrecisionRecord",
+    "check_asked",
     "check_output",
     "check_record",
     "read_bundle",
@@ -34,10 +44,13 @@ __all__ = [
 # Where each name lives; read on first use, so that whoever reads needs nothing of who writes.
 _HOMES = {
     "FORMAT_VERSION": "manifest",
+    "MAX_QUESTIONS": "precisions",
+    "MAX_SEED": "precisions",
     "MIN_QUESTIONS": "precisions",
     "BudgetCount": "precisions",
     "Bundle": "read",
     "PrecisionRecord": "precisions",
+    "check_asked": "precisions",
     "check_output": "write",
     "check_record": "write",
     "read_bundle": "read",

@@ -10,7 +10,15 @@ from typing import Any
 from tokenfuse_sdk.errors import BundleFormatError, BundleHashError, BundleVersionError
 from tokenfuse_sdk.strict_json import parse_object
 
-__all__ = ["MIN_QUESTIONS", "PRECISIONS_NAME", "BudgetCount", "PrecisionRecord"]
+__all__ = [
+    "MAX_QUESTIONS",
+    "MAX_SEED",
+    "MIN_QUESTIONS",
+    "PRECISIONS_NAME",
+    "BudgetCount",
+    "PrecisionRecord",
+    "check_asked",
+]
 
 PRECISIONS_NAME = "precisions.json"
 _VERSION = 1
@@ -18,8 +26,8 @@ _REFERENCE = "fp32"
 _NAMES = (_REFERENCE, "bf16", "int8")
 # Fewer cannot tell 99.5% from 99%: one answer more or less would decide.
 MIN_QUESTIONS = 200
-_MAX_QUESTIONS = 10_000_000
-_MAX_SEED = (1 << 63) - 1
+MAX_QUESTIONS = 10_000_000
+MAX_SEED = (1 << 63) - 1
 # Messages show these: nothing that moves a terminal's cursor.
 _WORD = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -46,6 +54,16 @@ def _check_int(name: str, value: object, least: int, most: int) -> None:
         raise BundleFormatError(
             f"{PRECISIONS_NAME}: {name} is {value!r}; need an integer from {least} to {most}"
         )
+
+
+def check_asked(*, num_questions: int, seed: int) -> None:
+    """Check what a record can say of the questions: call it before they are asked.
+
+    Raises:
+        BundleFormatError: a number out of range.
+    """
+    _check_int("num_questions", num_questions, MIN_QUESTIONS, MAX_QUESTIONS)
+    _check_int("seed", seed, 0, MAX_SEED)
 
 
 def _check_keys(name: str, value: object, keys: Sequence[str]) -> dict[str, Any]:
@@ -86,8 +104,7 @@ class PrecisionRecord:
                     f"{PRECISIONS_NAME}: {name} is {value!r}; need 1 to 64 letters, digits, '.', "
                     "'_' or '-'"
                 )
-        _check_int("seed", self.seed, 0, _MAX_SEED)
-        _check_int("num_questions", self.num_questions, MIN_QUESTIONS, _MAX_QUESTIONS)
+        check_asked(num_questions=self.num_questions, seed=self.seed)
         _check_int("required_per_mille", self.required_per_mille, 900, 1000)
         if _REFERENCE not in self.counts or not set(self.counts) <= set(_NAMES):
             raise BundleFormatError(
@@ -95,6 +112,10 @@ class PrecisionRecord:
                 f"{_REFERENCE}, and others of {', '.join(_NAMES)} alone"
             )
         for precision, counts in self.counts.items():
+            if not counts:
+                raise BundleFormatError(
+                    f"{PRECISIONS_NAME}: {precision} has no counts; need one for each budget"
+                )
             for count in counts:
                 _check_int(f"{precision}.token_budget", count.token_budget, 1, 1 << 20)
                 _check_int(f"{precision}.same", count.same, 0, self.num_questions)
@@ -178,7 +199,7 @@ class PrecisionRecord:
 
 
 def _counts(precision: str, entries: object) -> tuple[BudgetCount, ...]:
-    if not isinstance(entries, list) or not entries:
+    if not isinstance(entries, list):
         raise BundleFormatError(f"{PRECISIONS_NAME}: {precision!r} needs a list of counts")
     keys = tuple(field.name for field in dataclasses.fields(BudgetCount))
     return tuple(BudgetCount(**_check_keys(f"{precision!r}", entry, keys)) for entry in entries)

@@ -263,7 +263,10 @@ def read_bundle(path: str | os.PathLike[str]) -> Bundle:
         lambda: _map_file(folder / WEIGHTS_NAME, FILE_CAPS[WEIGHTS_NAME], entry)
     ) as mapping:
         tokenizer = Tokenizer.from_json(read("tokenizer.json"), vocab_size=config.text.vocab_size)
-    weights_file = mapping.result()
+    try:
+        weights_file = mapping.result()
+    finally:
+        del mapping  # See `result`: a file that is refused is closed at once.
     weights = mapped_weights(weights_file, expected)
     golden, _ = read_safetensors(read("golden.safetensors"), "golden.safetensors")
     try:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 from safetensors.numpy import save
 
-from tokenfuse_sdk.atomic import atomic_folder
+from tokenfuse_sdk.atomic import atomic_folder, check_folder_beside
 from tokenfuse_sdk.bundle.manifest import (
     FILE_CAPS,
     MANIFEST_NAME,
@@ -22,7 +22,7 @@ from tokenfuse_sdk.bundle.manifest import (
 from tokenfuse_sdk.bundle.precisions import PRECISIONS_NAME, PrecisionRecord
 from tokenfuse_sdk.bundle.read import Bundle, read_bundle
 from tokenfuse_sdk.config import ModelConfig
-from tokenfuse_sdk.errors import BundleExistsError, BundleSizeError
+from tokenfuse_sdk.errors import BundleExistsError, BundlePathError, BundleSizeError
 from tokenfuse_sdk.preprocess import PreprocessConfig
 
 __all__ = ["check_output", "check_record", "record_precisions", "write_bundle"]
@@ -104,6 +104,7 @@ def check_record(path: str | os.PathLike[str], *, overwrite: bool = False) -> Bu
 
     Raises:
         BundleExistsError: it has a record, and `overwrite` was not given.
+        BundlePathError: the folder that it lies in cannot be written.
         BundleError, ConfigError: it is no valid bundle.
     """
     bundle = read_bundle(path)
@@ -111,6 +112,13 @@ def check_record(path: str | os.PathLike[str], *, overwrite: bool = False) -> Bu
         raise BundleExistsError(
             f"{bundle.path} has {PRECISIONS_NAME} already; pass overwrite=True to replace it"
         )
+    try:
+        check_folder_beside(bundle.path)
+    except OSError as error:
+        raise BundlePathError(
+            f"{error.filename} cannot be written ({error.strerror}), and {PRECISIONS_NAME} joins "
+            "a bundle by a new folder beside it; copy the bundle to where you may write"
+        ) from error
     return bundle
 
 
@@ -126,7 +134,8 @@ def record_precisions(
 
     Raises:
         BundleHashError, BundleFormatError: the record is of another model.
-        BundleExistsError, BundleError, ConfigError: as `check_record`; nothing is changed.
+        BundleExistsError, BundlePathError, BundleError, ConfigError: as `check_record`; nothing
+            is changed.
     """
     bundle = check_record(path, overwrite=overwrite)
     data = _json(record.to_dict())

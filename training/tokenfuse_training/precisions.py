@@ -37,19 +37,24 @@ def measure_precisions(
     Args:
         path: the bundle.
         split: val or test; the digits of neither were seen in training.
-        num_questions: 200 or more, of as many scenes as that takes.
+        num_questions: as many as a record may have, of as many scenes as that takes.
         seed: of the scenes; None for the recipe's own.
         num_threads: that one call uses; None for what affinity and cgroup allow.
         report: called with the number of questions done.
 
     Returns:
         The record, for `tokenfuse_sdk.bundle.record_precisions`.
+
+    Raises:
+        BundleFormatError: a record cannot have so few or so many questions, or such a seed;
+            nothing is asked.
     """
     import tokenfuse_sdk
-    from tokenfuse_sdk.bundle import BudgetCount, PrecisionRecord
+    from tokenfuse_sdk.bundle import BudgetCount, PrecisionRecord, check_asked
     from tokenfuse_sdk.runtime import PRECISIONS
 
     seed = SCENES_NANO.seed if seed is None else seed
+    check_asked(num_questions=num_questions, seed=seed)
     names = PRECISIONS["cpu"]
     with contextlib.ExitStack() as stack:
         models = [
