@@ -4,6 +4,7 @@
 #include <pybind11/numpy.h>
 
 #include <cstdint>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -11,6 +12,7 @@
 namespace tokenfuse {
 
 using FloatArray = pybind11::array_t<float>;
+using Optional = std::optional<FloatArray>;
 
 // Rows of a float32 array whose last axis is contiguous; the leading axes may be strided
 // as long as they fold into one stride.
@@ -33,8 +35,8 @@ inline Rows rows_of(const FloatArray& array, const char* name) {
     return rows;
   }
   const bool contiguous = rows.width <= 1 || array.strides(1) == kSize;
-  const bool whole = rows.count <= 1 ||
-                     (array.strides(0) % kSize == 0 && rows.stride >= rows.width);
+  const bool whole =
+      rows.count <= 1 || (array.strides(0) % kSize == 0 && rows.stride >= rows.width);
   if (!contiguous || !whole) {
     throw std::invalid_argument(std::string(name) + ": need a contiguous last axis");
   }
