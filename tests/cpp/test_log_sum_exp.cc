@@ -5,13 +5,18 @@
 namespace tokenfuse::test {
 namespace {
 
+std::int64_t first_largest(const Rows& x, std::int64_t i) {
+  std::int64_t top = 0;
+  for (std::int64_t j = 1; j < x.width(); ++j) {
+    if (x.at(i, j) > x.at(i, top)) top = j;
+  }
+  return top;
+}
+
 // A block of 1,024 is summed in float32, exponentials lose 2 eps and what the difference lost; the
 // logarithm makes all of that absolute.
 Expected expected(const Rows& x, std::int64_t i, double spread) {
-  double largest = x.at(i, 0);
-  for (std::int64_t j = 1; j < x.width(); ++j) {
-    largest = std::fmax(largest, static_cast<double>(x.at(i, j)));
-  }
+  const double largest = x.at(i, first_largest(x, i));
   double sum = 0.0;
   for (std::int64_t j = 0; j < x.width(); ++j) {
     sum += std::exp(static_cast<double>(x.at(i, j)) - largest);
@@ -19,14 +24,6 @@ Expected expected(const Rows& x, std::int64_t i, double spread) {
   const double result = std::log(sum);
   const double terms = std::fmin(static_cast<double>(x.width()), 1024.0);
   return {result, (terms + 2.0 + spread / 2.0) * kEps + kEps * std::fabs(result)};
-}
-
-std::int64_t first_largest(const Rows& x, std::int64_t i) {
-  std::int64_t top = 0;
-  for (std::int64_t j = 1; j < x.width(); ++j) {
-    if (x.at(i, j) > x.at(i, top)) top = j;
-  }
-  return top;
 }
 
 void check_one(Isa isa, const Rows& x, float scale) {
