@@ -8,10 +8,10 @@ instruction set that the CPU has. Bandwidth is a copy of buffers that fit no cac
 and written.
 
 The least time of a model is that of its operations, each at the peak of the type that computes
-it: linear layers, the patch embedding among them, in the engine's precision, the stem's convolutions
-in float32, attention in float32 or, below fp32, in 16 bits; or that of reading its weights once, where that is longer. Its share is
-the least time over the measured median: all of a model, not its products alone. It means
-something only on a machine that does nothing else.
+it: linear layers, the patch embedding among them, in the engine's precision, the stem's
+convolutions in float32, attention in float32 or, below fp32, in 16 bits; or that of reading its
+weights once, where that is longer. Its share is the least time over the measured median: all of a
+model, not its products alone. It means something only on a machine that does nothing else.
 
 With `--ops`, the same for the linear layers of a model, in float32.
 """

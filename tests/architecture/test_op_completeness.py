@@ -32,7 +32,9 @@ def test_every_op_is_in_every_place(op):
     )
     missing = [place for place in places if not (ROOT / place).is_file()]
     assert not missing
-    bound = [path.read_text(encoding="utf-8") for path in (ROOT / "csrc/bind").glob("bind_*_ops.cc")]
+    bound = [
+        path.read_text(encoding="utf-8") for path in (ROOT / "csrc/bind").glob("bind_*_ops.cc")
+    ]
     assert sum(f'module.def("{op}", ' in text for text in bound) == 1
     # A convolution is made of linear's variants.
     if op != "conv2d":

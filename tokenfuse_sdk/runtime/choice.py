@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from tokenfuse_sdk.bundle import Bundle, PrecisionRecord
 from tokenfuse_sdk.config import ModelConfig
 from tokenfuse_sdk.runtime import native_cpu
 from tokenfuse_sdk.runtime.fastest import MAX_SHARE, fastest, linear_times
 from tokenfuse_sdk.runtime.placement import PRECISIONS, Placement
+
+if TYPE_CHECKING:
+    # Reading bundles takes Pillow and the tokenizer library, which a runtime does without.
+    from tokenfuse_sdk.bundle import Bundle, PrecisionRecord
 
 __all__ = ["Probe", "choose_precision"]
 

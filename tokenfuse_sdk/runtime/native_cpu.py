@@ -16,9 +16,9 @@ from tokenfuse_sdk.runtime.protocol import Capabilities, FloatArray, IdArray
 
 __all__ = ["PRECISIONS", "NativeCpuRuntime", "chosen_isa", "lack_told", "unavailable_reason"]
 
-# From the most exact one on. Of the linears; norms and the merging stay in fp32, and attention is in
-# 16-bit integers below fp32. "bf16": weights, sums in fp32. "int8": weights per output channel,
-# activations per row.
+# From the most exact one on. Of the linears; norms and the merging stay in fp32, and below fp32
+# attention is in 16-bit integers. "bf16": weights, sums in fp32. "int8": weights per output
+# channel, activations per row.
 PRECISIONS = ("fp32", "bf16", "int8")
 
 
