@@ -25,9 +25,11 @@ inline constexpr int kNumIsas = 8;
 inline constexpr Isa kIsas[] = {
     Isa::kScalar,
 #if defined(TOKENFUSE_X86)
-    Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Vnni, Isa::kAvx512Bf16,
+    Isa::kAvx2,   Isa::kAvx512, Isa::kAvx512Vnni, Isa::kAvx512Bf16,
 #elif defined(TOKENFUSE_ARM64)
-    Isa::kNeon,   Isa::kNeonDotprod, Isa::kNeonI8mm,
+    Isa::kNeon,
+    Isa::kNeonDotprod,
+    Isa::kNeonI8mm,
 #endif
 };
 inline constexpr int kNumVariants = static_cast<int>(sizeof(kIsas) / sizeof(kIsas[0]));

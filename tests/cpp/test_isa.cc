@@ -94,7 +94,9 @@ void check_choice() {
 bool both_from(Isa first, Isa a, Isa b) {
   return isa_rank(first) != 0 && std::min(isa_rank(a), isa_rank(b)) >= isa_rank(first);
 }
-bool share_floats(Isa a, Isa b) { return both_from(Isa::kAvx512, a, b) || both_from(Isa::kNeon, a, b); }
+bool share_floats(Isa a, Isa b) {
+  return both_from(Isa::kAvx512, a, b) || both_from(Isa::kNeon, a, b);
+}
 bool share_int8(Isa a, Isa b) { return both_from(Isa::kAvx512Vnni, a, b); }
 bool share_int16(Isa a, Isa b) { return share_int8(a, b) || both_from(Isa::kNeon, a, b); }
 bool share_bf16(Isa a, Isa b) {

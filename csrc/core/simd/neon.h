@@ -28,9 +28,7 @@ struct V {
   static T max(T a, T b) noexcept { return vbslq_f32(vcgtq_f32(a, b), a, b); }
   static T min(T a, T b) noexcept { return vbslq_f32(vcltq_f32(a, b), a, b); }
   static T abs(T a) noexcept { return vabsq_f32(a); }
-  static T copy_sign(T a, T sign) noexcept {
-    return vbslq_f32(vdupq_n_u32(0x80000000u), sign, a);
-  }
+  static T copy_sign(T a, T sign) noexcept { return vbslq_f32(vdupq_n_u32(0x80000000u), sign, a); }
   // a where x < bound, else b.
   static T where_below(T x, T bound, T a, T b) noexcept {
     return vbslq_f32(vcltq_f32(x, bound), a, b);

@@ -20,10 +20,7 @@ constexpr AttentionFn kScalar = attention_rows<scalar::V>;
 const AttentionFn* const kVariants[] = {
     &kScalar,
 #if defined(TOKENFUSE_X86)
-    &kAttentionAvx2,
-    &kAttentionAvx512,
-    &kAttentionAvx512,
-    &kAttentionAvx512,
+    &kAttentionAvx2, &kAttentionAvx512, &kAttentionAvx512, &kAttentionAvx512,
 #elif defined(TOKENFUSE_ARM64)
     &kAttentionNeon,
     &kAttentionNeon,

@@ -34,9 +34,7 @@ const AttentionInt16Fn* const kVariants[] = {
 
 }  // namespace
 
-AttentionInt16Fn attention_int16_kernel(Isa isa) noexcept {
-  return variant_of(kVariants, isa);
-}
+AttentionInt16Fn attention_int16_kernel(Isa isa) noexcept { return variant_of(kVariants, isa); }
 
 AttentionInt16Layout::AttentionInt16Layout(std::int64_t num_keys, std::int64_t head_dim) noexcept {
   const auto rounded = [](std::int64_t n) { return (n + kPadding - 1) / kPadding * kPadding; };

@@ -20,10 +20,7 @@ constexpr GatedAddFn kScalar = gated_add_rows<scalar::V>;
 const GatedAddFn* const kVariants[] = {
     &kScalar,
 #if defined(TOKENFUSE_X86)
-    &kGatedAddAvx2,
-    &kGatedAddAvx512,
-    &kGatedAddAvx512,
-    &kGatedAddAvx512,
+    &kGatedAddAvx2, &kGatedAddAvx512, &kGatedAddAvx512, &kGatedAddAvx512,
 #elif defined(TOKENFUSE_ARM64)
     &kGatedAddNeon,
     &kGatedAddNeon,

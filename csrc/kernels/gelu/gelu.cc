@@ -20,10 +20,7 @@ constexpr GeluFn kScalar = gelu_rows<scalar::V>;
 const GeluFn* const kVariants[] = {
     &kScalar,
 #if defined(TOKENFUSE_X86)
-    &kGeluAvx2,
-    &kGeluAvx512,
-    &kGeluAvx512,
-    &kGeluAvx512,
+    &kGeluAvx2, &kGeluAvx512, &kGeluAvx512, &kGeluAvx512,
 #elif defined(TOKENFUSE_ARM64)
     &kGeluNeon,
     &kGeluNeon,

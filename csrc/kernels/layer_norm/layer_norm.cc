@@ -20,10 +20,7 @@ constexpr LayerNormFn kScalar = layer_norm_rows<scalar::V>;
 const LayerNormFn* const kVariants[] = {
     &kScalar,
 #if defined(TOKENFUSE_X86)
-    &kLayerNormAvx2,
-    &kLayerNormAvx512,
-    &kLayerNormAvx512,
-    &kLayerNormAvx512,
+    &kLayerNormAvx2, &kLayerNormAvx512, &kLayerNormAvx512, &kLayerNormAvx512,
 #elif defined(TOKENFUSE_ARM64)
     &kLayerNormNeon,
     &kLayerNormNeon,

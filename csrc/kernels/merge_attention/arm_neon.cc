@@ -5,6 +5,6 @@ namespace tokenfuse {
 
 extern const MergeAttentionKernel kMergeAttentionNeon;
 const MergeAttentionKernel kMergeAttentionNeon{merge_attention_rows<neon::V>,
-                                             merge_attention_weights<neon::V>};
+                                               merge_attention_weights<neon::V>};
 
 }  // namespace tokenfuse

@@ -5,6 +5,6 @@ namespace tokenfuse {
 
 extern const MergeAttentionKernel kMergeAttentionAvx512;
 const MergeAttentionKernel kMergeAttentionAvx512{merge_attention_rows<avx512::V>,
-                                             merge_attention_weights<avx512::V>};
+                                                 merge_attention_weights<avx512::V>};
 
 }  // namespace tokenfuse

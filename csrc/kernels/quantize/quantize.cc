@@ -20,10 +20,7 @@ constexpr QuantizeFn kScalar = quantize_rows<scalar::V>;
 const QuantizeFn* const kVariants[] = {
     &kScalar,
 #if defined(TOKENFUSE_X86)
-    &kQuantizeAvx2,
-    &kQuantizeAvx512,
-    &kQuantizeAvx512,
-    &kQuantizeAvx512,
+    &kQuantizeAvx2, &kQuantizeAvx512, &kQuantizeAvx512, &kQuantizeAvx512,
 #elif defined(TOKENFUSE_ARM64)
     &kQuantizeNeon,
     &kQuantizeNeon,

@@ -20,10 +20,7 @@ constexpr RmsNormFn kScalar = rms_norm_rows<scalar::V>;
 const RmsNormFn* const kVariants[] = {
     &kScalar,
 #if defined(TOKENFUSE_X86)
-    &kRmsNormAvx2,
-    &kRmsNormAvx512,
-    &kRmsNormAvx512,
-    &kRmsNormAvx512,
+    &kRmsNormAvx2, &kRmsNormAvx512, &kRmsNormAvx512, &kRmsNormAvx512,
 #elif defined(TOKENFUSE_ARM64)
     &kRmsNormNeon,
     &kRmsNormNeon,
