@@ -13,6 +13,7 @@ import os
 import pathlib
 import secrets
 import shutil
+import stat
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -108,10 +109,14 @@ def atomic_folder(target: pathlib.Path, *, overwrite: bool) -> Iterator[pathlib.
             if path.is_file():
                 with path.open("rb") as file:
                     os.fsync(file.fileno())
-        temporary.chmod(0o755)
+        replaces = overwrite and target.exists()
+        # A folder that others may not read stays one.
+        temporary.chmod(stat.S_IMODE(target.stat().st_mode) if replaces else 0o755)
         sync_folder(temporary)
-        if overwrite and target.exists():
+        if replaces:
             if _exchange(temporary, target):
+                # Files of a folder that cannot be written cannot be removed.
+                temporary.chmod(0o700)
                 shutil.rmtree(temporary, ignore_errors=True)
             else:
                 _swap(temporary, target)

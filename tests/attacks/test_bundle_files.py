@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import math
 import os
+import pathlib
 import tracemalloc
 
 import pytest
@@ -191,3 +192,17 @@ def test_a_disk_that_fails(bundle, monkeypatch):
 
 def _read_bytes(path, **_):
     return path.read_bytes()
+
+
+def test_a_folder_that_may_not_be_read(bundle, monkeypatch):
+    # As root the system refuses nothing: the refusal is made.
+    lstat = pathlib.Path.lstat
+
+    def refuse(path):
+        if path.name == "manifest.json":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return lstat(path)
+
+    monkeypatch.setattr(pathlib.Path, "lstat", refuse)
+    with pytest.raises(errors.BundlePathError, match="cannot be opened: Permission denied"):
+        read_bundle(bundle)

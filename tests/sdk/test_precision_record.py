@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import tempfile
 
 import pytest
@@ -129,6 +130,20 @@ def test_a_folder_that_cannot_be_written_is_found_before_the_work(bundle, record
     assert contents(bundle) == before
 
 
+def test_permissions_stay(bundle, record):
+    modes = {"README.md": 0o600, "manifest.json": 0o640, "model.safetensors": 0o400}
+    for name, mode in modes.items():
+        (bundle / name).chmod(mode)
+    bundle.chmod(0o500)
+    record_precisions(bundle, record)
+    assert stat.S_IMODE(bundle.stat().st_mode) == 0o500
+    for name, mode in (modes | {"precisions.json": 0o640}).items():
+        assert stat.S_IMODE((bundle / name).stat().st_mode) == mode, name
+    # The old folder is gone, though nothing could be written in it.
+    assert list(bundle.parent.iterdir()) == [bundle]
+    bundle.chmod(0o700)
+
+
 def test_a_record_of_another_model_changes_nothing(bundle, record):
     before = contents(bundle)
     for bad, error in (
@@ -145,14 +160,14 @@ def test_a_record_of_another_model_changes_nothing(bundle, record):
 
 
 def test_a_copy_that_fails_leaves_the_bundle_as_it_was(bundle, record, monkeypatch):
-    before, copy = contents(bundle), shutil.copyfile
+    before, copy = contents(bundle), shutil.copy
 
     def fail(source, target):
         if source.name == "tokenizer.json":
             raise OSError("the disk is full")
         return copy(source, target)
 
-    monkeypatch.setattr(shutil, "copyfile", fail)
+    monkeypatch.setattr(shutil, "copy", fail)
     with pytest.raises(OSError, match="full"):
         record_precisions(bundle, record)
     assert contents(bundle) == before

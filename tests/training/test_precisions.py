@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import pathlib
 import shutil
@@ -12,10 +13,15 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-import tokenfuse_sdk
 from tokenfuse_sdk.bundle import read_bundle
-from tokenfuse_sdk.errors import BundleFormatError, BundleMissingFileError, OutputExistsError
+from tokenfuse_sdk.errors import (
+    BundleError,
+    BundleFormatError,
+    BundleMissingFileError,
+    OutputExistsError,
+)
 from tokenfuse_sdk.shipped import find_bundle
+from tokenfuse_training import precisions as training_precisions
 from tokenfuse_training.ask import scenes_asked
 from tokenfuse_training.cli.precisions import precisions
 from tokenfuse_training.precisions import NUM_QUESTIONS, measure_precisions
@@ -62,7 +68,7 @@ def test_the_table_has_every_precision_and_budget(shipped):
 
 
 def test_a_record_is_kept_unless_asked_and_before_the_work(shipped, monkeypatch):
-    monkeypatch.setattr(tokenfuse_sdk, "load", lambda *args, **kwargs: pytest.fail("it worked"))
+    monkeypatch.setattr(training_precisions, "_open", lambda *args: pytest.fail("it worked"))
     before = contents(shipped)
     with pytest.raises(OutputExistsError, match="--overwrite"):
         run(shipped)
@@ -77,7 +83,7 @@ def test_a_record_is_kept_unless_asked_and_before_the_work(shipped, monkeypatch)
 def test_what_a_record_cannot_say_is_refused_before_the_work(
     shipped, monkeypatch, num_questions, seed
 ):
-    monkeypatch.setattr(tokenfuse_sdk, "load", lambda *args, **kwargs: pytest.fail("it worked"))
+    monkeypatch.setattr(training_precisions, "_open", lambda *args: pytest.fail("it worked"))
     with pytest.raises(BundleFormatError, match=r"is (150|199|10000001|9223372036854775808|-1);"):
         measure_precisions(shipped, num_questions=num_questions, seed=seed)
     done = run(shipped, "--num-questions", num_questions, "--seed", seed, "--overwrite")
@@ -88,6 +94,28 @@ def test_what_a_record_cannot_say_is_refused_before_the_work(
 def test_the_command_asks_as_many_as_the_function():
     options = {option.name: option.default for option in precisions.params}
     assert options["num_questions"] == NUM_QUESTIONS
+
+
+@pytest.mark.parametrize("damage", ["other weights", "cut short", "gone"])
+def test_a_record_that_cannot_be_read_is_replaced(shipped, damage):
+    name = "precisions.json"
+    if damage == "gone":
+        (shipped / name).unlink()
+    elif damage == "cut short":
+        (shipped / name).write_text("{")
+    else:
+        bundle = read_bundle(shipped)
+        text = (shipped / name).read_text().replace(bundle.digest, "0" * 64)
+        (shipped / name).write_text(text)
+        manifest = json.loads((shipped / "manifest.json").read_text())
+        manifest["files"][name]["sha256"] = hashlib.sha256(text.encode()).hexdigest()
+        (shipped / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(BundleError, match="measure again with `tokenfuse precisions BUNDLE --over"):
+        read_bundle(shipped)
+    with pytest.raises(OutputExistsError, match="--overwrite"):
+        run(shipped)
+    assert run(shipped, "--num-questions", 200, "--seed", 5, "--overwrite").exit_code == 0
+    assert read_bundle(shipped).precisions.seed == 5
 
 
 def test_the_folder_that_one_stands_in(shipped, monkeypatch):
@@ -124,11 +152,11 @@ def test_counts_are_those_of_the_answers(monkeypatch):
     answers = {(image.tobytes(), q.text): q.answer for image, qs in asked for q in qs}
     every = {"fp32": 10, "bf16": 10, "int8": 7}
 
-    def load(path, *, device, precision, num_threads):
-        assert (path, device, num_threads) == ("here", "cpu", 3)
-        return contextlib.nullcontext(Scripted(every[precision], answers))
+    def scripted(path, names, num_threads):
+        assert (path, num_threads) == ("here", 3)
+        return [contextlib.nullcontext(Scripted(every[name], answers)) for name in names]
 
-    monkeypatch.setattr(tokenfuse_sdk, "load", load)
+    monkeypatch.setattr(training_precisions, "_open", scripted)
     done: list[int] = []
     record = measure_precisions(
         "here", split="val", num_questions=200, seed=9, num_threads=3, report=done.append

@@ -13,6 +13,7 @@ from tokenfuse_sdk.strict_json import parse_object
 __all__ = [
     "MAX_QUESTIONS",
     "MAX_SEED",
+    "MEASURE_AGAIN",
     "MIN_QUESTIONS",
     "PRECISIONS_NAME",
     "BudgetCount",
@@ -21,6 +22,7 @@ __all__ = [
 ]
 
 PRECISIONS_NAME = "precisions.json"
+MEASURE_AGAIN = "measure again with `tokenfuse precisions BUNDLE --overwrite`"
 _VERSION = 1
 _REFERENCE = "fp32"
 _NAMES = (_REFERENCE, "bf16", "int8")
@@ -140,18 +142,18 @@ class PrecisionRecord:
             BundleHashError: on other weights.
             BundleFormatError: at other budgets.
         """
-        again = "measure again with `tokenfuse precisions`"
         if self.weights_sha256 != weights_sha256:
             raise BundleHashError(
                 f"{PRECISIONS_NAME} was measured on other weights than this model.safetensors "
-                f"({self.weights_sha256[:12]}... there, {weights_sha256[:12]}... here); {again}"
+                f"({self.weights_sha256[:12]}... there, {weights_sha256[:12]}... here); "
+                f"{MEASURE_AGAIN}"
             )
         for precision, counts in self.counts.items():
             measured = [count.token_budget for count in counts]
             if measured != list(token_budgets):
                 raise BundleFormatError(
                     f"{PRECISIONS_NAME}: {precision} was measured at the budgets {measured}; "
-                    f"config.json has {list(token_budgets)}; {again}"
+                    f"config.json has {list(token_budgets)}; {MEASURE_AGAIN}"
                 )
 
     def to_dict(self) -> dict[str, Any]:
@@ -181,7 +183,7 @@ class PrecisionRecord:
         if isinstance(version, bool) or version != _VERSION:
             raise BundleVersionError(
                 f"{PRECISIONS_NAME} has format_version {version!r}; this SDK reads {_VERSION}. "
-                "Install the SDK that wrote it, or measure again with `tokenfuse precisions`"
+                f"Install the SDK that wrote it, or {MEASURE_AGAIN}"
             )
         keys = ("format_version", "weights_sha256", "isa", "asked", "required_per_mille")
         _check_keys("the file", value, (*keys, "precisions"))

@@ -23,7 +23,7 @@ from tokenfuse_sdk.bundle.manifest import (
     Manifest,
     parse_manifest,
 )
-from tokenfuse_sdk.bundle.precisions import PRECISIONS_NAME, PrecisionRecord
+from tokenfuse_sdk.bundle.precisions import MEASURE_AGAIN, PRECISIONS_NAME, PrecisionRecord
 from tokenfuse_sdk.bundle.safetensors_file import MAX_HEADER_BYTES, read_safetensors
 from tokenfuse_sdk.bundle.weights_file import WEIGHTS_NAME, mapped_weights
 from tokenfuse_sdk.config import ModelConfig
@@ -111,11 +111,15 @@ def _check_folder(path: pathlib.Path) -> None:
         raise BundleLinkError(f"{path} is a link; give the folder itself")
     if not stat.S_ISDIR(mode):
         raise BundleFormatError(f"{path} is not a folder; a bundle is one")
-    if not os.path.lexists(path / MANIFEST_NAME):
+    try:
+        (path / MANIFEST_NAME).lstat()
+    except FileNotFoundError as error:
         # Said first: what else lies in a folder that is no bundle is no business of ours.
         raise BundleMissingFileError(
             f"{path} is no bundle: it has no {MANIFEST_NAME}; pass the path of one"
-        )
+        ) from error
+    except OSError as error:
+        raise BundlePathError(f"{path} cannot be opened: {error.strerror}") from error
     allowed = {*FILE_CAPS, MANIFEST_NAME}
     found = set()
     with os.scandir(path) as entries:
@@ -196,7 +200,10 @@ def _read_precisions(
         if os.path.lexists(path):
             raise BundlePathError(f"{path} is not listed in {MANIFEST_NAME}; remove it")
         return None
-    data = _read_file(path, FILE_CAPS[PRECISIONS_NAME], manifest.files[PRECISIONS_NAME])
+    try:
+        data = _read_file(path, FILE_CAPS[PRECISIONS_NAME], manifest.files[PRECISIONS_NAME])
+    except (BundleHashError, BundleMissingFileError, BundleSizeError) as error:
+        raise type(error)(f"{error}; {MEASURE_AGAIN}") from error
     record = PrecisionRecord.from_json(data)
     record.check_fits(
         weights_sha256=manifest.files["model.safetensors"].sha256,
@@ -212,11 +219,12 @@ def _read_config(data: bytes) -> ModelConfig:
         raise ConfigError(f"config.json: {error}") from error
 
 
-def read_bundle(path: str | os.PathLike[str]) -> Bundle:
+def read_bundle(path: str | os.PathLike[str], *, with_record: bool = True) -> Bundle:
     """Read and verify a bundle; nothing large is read before its size is known to be right.
 
     Args:
         path: the folder.
+        with_record: False leaves the record of precisions unread, whatever it holds.
 
     Raises:
         BundleError: one of its kinds, naming the file and what is wrong with it.
@@ -243,7 +251,7 @@ def read_bundle(path: str | os.PathLike[str]) -> Bundle:
             f"preprocessor_config.json makes {preprocess.image_size} pixels; config.json needs "
             f"{config.vision.image_size}"
         )
-    precisions = _read_precisions(folder, manifest, config)
+    precisions = _read_precisions(folder, manifest, config) if with_record else None
     expected = expected_tensors(config)
     # The config says how large the weights are: a file of another size is not read.
     values = sum(int(np.prod(shape, dtype=object)) for shape in expected.values())

@@ -107,8 +107,10 @@ def check_record(path: str | os.PathLike[str], *, overwrite: bool = False) -> Bu
         BundlePathError: the folder that it lies in cannot be written.
         BundleError, ConfigError: it is no valid bundle.
     """
-    bundle = read_bundle(path)
-    if bundle.precisions is not None and not overwrite:
+    # What is to be replaced may be damaged.
+    bundle = read_bundle(path, with_record=False)
+    is_there = os.path.lexists(bundle.path / PRECISIONS_NAME)
+    if (is_there or PRECISIONS_NAME in bundle.manifest.files) and not overwrite:
         raise BundleExistsError(
             f"{bundle.path} has {PRECISIONS_NAME} already; pass overwrite=True to replace it"
         )
@@ -147,8 +149,10 @@ def record_precisions(
     )
     with atomic_folder(bundle.path, overwrite=True) as folder:
         for name in set(files) - {PRECISIONS_NAME}:
-            shutil.copyfile(bundle.path / name, folder / name)
+            shutil.copy(bundle.path / name, folder / name)
         (folder / PRECISIONS_NAME).write_bytes(data)
         (folder / MANIFEST_NAME).write_bytes(_json(manifest.to_dict()))
+        for name in (PRECISIONS_NAME, MANIFEST_NAME):
+            shutil.copymode(bundle.path / MANIFEST_NAME, folder / name)
         # A file that changed meanwhile, or a record of another model, ends it here.
         read_bundle(folder)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from tokenfuse_training.ask import scenes_asked
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import os
 
     from tokenfuse_sdk.bundle import PrecisionRecord
+    from tokenfuse_sdk.model import Model
 
 __all__ = ["NUM_QUESTIONS", "REQUIRED_PER_MILLE", "measure_precisions", "record_measured"]
 
@@ -21,6 +22,22 @@ NUM_QUESTIONS = 2_000
 
 # Answers in a thousand that must be fp32's, for a precision to be chosen by itself.
 REQUIRED_PER_MILLE = 995
+
+
+def _open(
+    path: str | os.PathLike[str], precisions: Sequence[str], num_threads: int | None
+) -> list[Model]:
+    """The bundle's model on the CPU in each precision."""
+    from tokenfuse_sdk.bundle import read_bundle
+    from tokenfuse_sdk.model import Model
+    from tokenfuse_sdk.runtime import choose_precision, place
+
+    # A record that is there says nothing here, and may be the damaged one that is to be replaced.
+    bundle = read_bundle(path, with_record=False)
+    return [
+        Model(bundle, choose_precision(place("cpu", name, num_threads), bundle))
+        for name in precisions
+    ]
 
 
 def measure_precisions(
@@ -49,7 +66,6 @@ def measure_precisions(
         BundleFormatError: a record cannot have so few or so many questions, or such a seed;
             nothing is asked.
     """
-    import tokenfuse_sdk
     from tokenfuse_sdk.bundle import BudgetCount, PrecisionRecord, check_asked
     from tokenfuse_sdk.runtime import PRECISIONS
 
@@ -57,12 +73,7 @@ def measure_precisions(
     check_asked(num_questions=num_questions, seed=seed)
     names = PRECISIONS["cpu"]
     with contextlib.ExitStack() as stack:
-        models = [
-            stack.enter_context(
-                tokenfuse_sdk.load(path, device="cpu", precision=name, num_threads=num_threads)
-            )
-            for name in names
-        ]
+        models = [stack.enter_context(model) for model in _open(path, names, num_threads)]
         info = models[0].info
         same = {(name, budget): 0 for name in names for budget in info.token_budgets}
         right = dict(same)
