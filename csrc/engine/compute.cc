@@ -84,22 +84,25 @@ LinearInt8Args int8_args(const PackedLinear& weights, View y, std::int64_t rows,
   return args;
 }
 
-LinearArgs fp32_args(const PackedLinear& weights, View x, View y, std::int64_t rows,
-                     Activation activation, View residual) noexcept {
-  auto args = linear_args<LinearArgs>(weights, y, rows, activation, residual);
+// Of float rows.
+template <typename Args, typename Packed>
+Args float_args(const PackedLinear& weights, const Packed* packed, View x, View y,
+                std::int64_t rows, Activation activation, View residual) noexcept {
+  auto args = linear_args<Args>(weights, y, rows, activation, residual);
   args.x = x.data;
   args.ldx = x.stride;
-  args.packed = weights.packed;
+  args.packed = packed;
   return args;
+}
+
+LinearArgs fp32_args(const PackedLinear& weights, View x, View y, std::int64_t rows,
+                     Activation activation, View residual) noexcept {
+  return float_args<LinearArgs>(weights, weights.packed, x, y, rows, activation, residual);
 }
 
 LinearBf16Args bf16_args(const PackedLinear& weights, View x, View y, std::int64_t rows,
                          Activation activation, View residual) noexcept {
-  auto args = linear_args<LinearBf16Args>(weights, y, rows, activation, residual);
-  args.x = x.data;
-  args.ldx = x.stride;
-  args.packed = weights.packed_bf16;
-  return args;
+  return float_args<LinearBf16Args>(weights, weights.packed_bf16, x, y, rows, activation, residual);
 }
 
 }  // namespace
