@@ -13,7 +13,7 @@ from tokenfuse_sdk.strict_json import parse_object
 if TYPE_CHECKING:
     import tokenizers
 
-__all__ = ["Tokenizer"]
+__all__ = ["Tokenizer", "is_control"]
 
 _PAD_ID, _EOS_ID = 0, 1
 # No vocabulary has it: a private-use character.
@@ -46,6 +46,12 @@ def _check_component(kind: str, component: object) -> None:
     elif not isinstance(name, str) or name not in _ALLOWED[kind]:
         allowed = ", ".join(sorted(_ALLOWED[kind])) or "none"
         raise BundleFormatError(f"tokenizer.json has the {kind} {name!r}; allowed: {allowed}")
+
+
+def is_control(character: str) -> bool:
+    """Whether a terminal would obey it; tabs and line ends are text."""
+    code = ord(character)
+    return (code < 32 and character not in "\t\n\r") or 127 <= code < 160
 
 
 class Tokenizer:
@@ -121,13 +127,9 @@ class Tokenizer:
             raise QuestionError(
                 f"the text has {len(text)} characters; at most {256 * max_tokens}. Shorten it"
             )
-        for position, character in enumerate(text):
-            if (ord(character) < 32 and character not in "\t\n\r") or 0xD800 <= ord(
-                character
-            ) < 0xE000:
-                raise QuestionError(
-                    f"the text has the character {character!r} at {position}; remove it"
-                )
+        for character in text:
+            if is_control(character) or 0xD800 <= ord(character) < 0xE000:
+                raise QuestionError(f"the text has the character {character!r}; remove it")
         ids = [*self._encode(text).ids, _EOS_ID]
         if _PAD_ID in ids or _EOS_ID in ids[:-1]:
             raise QuestionError(

@@ -42,10 +42,14 @@ def test_nothing_is_refused(tokenizer, text):
         tokenizer.encode(text, 64)
 
 
-@pytest.mark.parametrize("text", ["a\x00b", "bell \x07", "half a pair \ud800"])
+@pytest.mark.parametrize("text", ["a\x00b", "bell \x07", "del \x7f", "next line \x85", "half a pair \ud800"])
 def test_control_characters_are_refused(tokenizer, text):
     with pytest.raises(QuestionError, match="remove it"):
         tokenizer.encode(text, 64)
+
+
+def test_tabs_and_line_ends_are_text(tokenizer):
+    assert len(tokenizer.encode("red\tstar\r\nred", 64)) > 2
 
 
 def test_the_longest_text_fits_and_one_more_does_not(tokenizer):

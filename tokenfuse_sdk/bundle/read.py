@@ -46,7 +46,7 @@ from tokenfuse_sdk.plain_file import (
 )
 from tokenfuse_sdk.preprocess import PreprocessConfig
 from tokenfuse_sdk.strict_json import parse_object
-from tokenfuse_sdk.tokenizer import Tokenizer
+from tokenfuse_sdk.tokenizer import Tokenizer, is_control
 from tokenfuse_sdk.weights import expected_tensors
 
 __all__ = ["Bundle", "read_bundle"]
@@ -281,8 +281,7 @@ def read_bundle(path: str | os.PathLike[str], *, with_record: bool = True) -> Bu
         card = read("README.md").decode("utf-8")
     except UnicodeDecodeError as error:
         raise BundleFormatError(f"README.md is not UTF-8: {error}") from error
-    # A terminal would obey them.
-    if any((ord(c) < 32 and c not in "\t\n\r") or 127 <= ord(c) < 160 for c in card):
+    if any(map(is_control, card)):
         raise BundleFormatError("README.md holds control characters; remove them")
     return Bundle(
         path=folder,
