@@ -42,7 +42,9 @@ def test_nothing_is_refused(tokenizer, text):
         tokenizer.encode(text, 64)
 
 
-@pytest.mark.parametrize("text", ["a\x00b", "bell \x07", "del \x7f", "next line \x85", "half a pair \ud800"])
+@pytest.mark.parametrize(
+    "text", ["a\x00b", "bell \x07", "del \x7f", "next line \x85", "half a pair \ud800"]
+)
 def test_control_characters_are_refused(tokenizer, text):
     with pytest.raises(QuestionError, match="remove it"):
         tokenizer.encode(text, 64)
