@@ -10,7 +10,9 @@ inline std::uint32_t mask(bool condition) noexcept {
   return 0u - static_cast<std::uint32_t>(condition);
 }
 
-inline float widen(std::uint16_t bits) noexcept {
+}  // namespace
+
+float half_to_float(std::uint16_t bits) noexcept {
   constexpr std::uint32_t kOne = std::uint32_t{1} << 23;  // of the exponent
   const std::uint32_t sign = static_cast<std::uint32_t>(bits & 0x8000u) << 16;
   const std::uint32_t size = static_cast<std::uint32_t>(bits & 0x7FFFu) << 13;
@@ -33,16 +35,12 @@ inline float widen(std::uint16_t bits) noexcept {
   return value;
 }
 
-}  // namespace
-
-float half_to_float(std::uint16_t bits) noexcept { return widen(bits); }
-
 void halves_to_floats(const void* halves, std::size_t count, float* __restrict to) noexcept {
   const auto* __restrict from = static_cast<const unsigned char*>(halves);
   for (std::size_t i = 0; i < count; ++i) {
     std::uint16_t bits;
     std::memcpy(&bits, from + i * sizeof(bits), sizeof(bits));
-    to[i] = widen(bits);
+    to[i] = half_to_float(bits);
   }
 }
 

@@ -6,7 +6,7 @@
 
 #include "core/arena.h"
 #include "core/isa.h"
-#include "core/row_tiles.h"
+#include "core/row_tasks.h"
 #include "core/thread_pool.h"
 #include "engine/weights.h"
 #include "kernels/attention/attention.h"

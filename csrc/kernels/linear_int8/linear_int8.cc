@@ -5,7 +5,7 @@
 #include <cmath>
 #include <cstring>
 
-#include "core/row_tiles.h"
+#include "core/row_tasks.h"
 #include "core/simd/scalar.h"
 #include "core/thread_pool.h"
 #include "core/variants.h"

@@ -27,8 +27,7 @@ inline void linear_int8_scale(const LinearInt8Args& a, std::int64_t row, std::in
     for (int r = 0; r < R; ++r) {
       const typename V::T product = V::mul(K::to_float(acc[r][c]), weight_scale);
       typename V::T value = V::fma(product, V::set1(a.scale[row + r]), bias);
-      if constexpr (kAct == Activation::kGelu) value = gelu_near_of<V>(value, kGeluNear);
-      if constexpr (kAct == Activation::kGeluTanh) value = gelu_near_of<V>(value, kGeluTanhNear);
+      value = activate<V, true>(value, kAct);
       if constexpr (kResidual) value = V::add(value, V::load(a.residual + (row + r) * a.ldr + at));
       V::store(a.y + (row + r) * a.ldy + at, value);
     }
