@@ -3,8 +3,8 @@
 // order of conv2d_matrix (conv2d.h).
 //
 // Contract: device addresses; pictures are (batch, height, width, channels), either float32 (x32)
-// or of `type` (x16); p: batch * out_height * out_width rows of `type`, stride ldp a multiple of 8,
-// zeros behind the patch.
+// or of `type` (x16); p: batch * out_height * out_width rows of `type`, stride ldp a multiple of 8
+// and not less than the patch, zeros behind it; its address is a multiple of 16.
 #pragma once
 
 #include <cstdint>
