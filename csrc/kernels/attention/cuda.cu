@@ -43,7 +43,6 @@ TF_KERNEL void TF_LAUNCH_BOUNDS(kThreads, 2) attention_split(AttentionArgs args)
     copy_async_commit();
     stage = stage + 1 == kSplitStages ? 0 : stage + 1;
   }
-  copy_async_wait<0>();
   sums.finish();
 
   // Where the warp's chunks were: rows of sums in float32, their maxima and sums of weights. 8
@@ -79,9 +78,9 @@ TF_KERNEL void TF_LAUNCH_BOUNDS(kThreads, 2) attention_split(AttentionArgs args)
       const float* other = parts + stream * kWarpFloats;
       const Join by = join_of(max, other[kRest + row]);
       max = by.max;
-      sum = fmaf(other[kRest + kAttentionQueries + row], by.b, sum * by.a);
+      sum = joined(sum, other[kRest + kAttentionQueries + row], by);
       TF_UNROLL for (int i = 0; i < 8; ++i) {
-        o[i] = fmaf(other[row * kPart + column + i], by.b, o[i] * by.a);
+        o[i] = joined(o[i], other[row * kPart + column + i], by);
       }
     }
     const float inverse = inverse_of(sum);
@@ -145,7 +144,6 @@ TF_KERNEL void TF_LAUNCH_BOUNDS(kThreads, 2) attention_shared(AttentionArgs args
     }
     chunk = after(chunk);
   }
-  copy_async_wait<0>();
 
   TF_UNROLL for (int half = 0; half < 2; ++half) {
     const int row = lane / 4 + 8 * half;

@@ -5,38 +5,16 @@
 //   l' = a l + sum p,  o' = a o + p v
 //
 // A lane has columns 2 t, 2 t + 1 (t = lane % 4) of rows g and g + 8 (g = lane / 4), as
-// multiply_add gives them. Every product that is added to is an fmaf of its own: the compiler has
-// no choice that could give two kernels different bits.
+// multiply_add gives them.
 #pragma once
 
 #include <cmath>
 
 #include "core/cuda/device.h"
+#include "core/cuda/softmax.h"
 #include "kernels/attention/cuda_plan.h"
 
 namespace tokenfuse::cuda {
-
-inline constexpr float kLog2e = 1.44269504088896340736f;
-
-TF_DEVICE float lowest() { return -INFINITY; }
-
-// A maximum that NaN does not become: its row is NaN by the sums.
-TF_DEVICE float larger(float a, float b) { return b > a ? b : a; }
-
-// What is subtracted before 2^x: of a row whose keys are all hidden, 0, as -inf - -inf is NaN.
-TF_DEVICE float shift_of(float max) { return max == lowest() ? 0.0f : max; }
-
-// Factors of two sums whose maxima are a and b, in their sum.
-struct Join {
-  float max, a, b;
-};
-TF_DEVICE Join join_of(float a, float b) {
-  const float max = larger(a, b), shift = shift_of(max);
-  return {max, exp2_fast(a - shift), exp2_fast(b - shift)};
-}
-
-// Not "sum > 0": a NaN must come through.
-TF_DEVICE float inverse_of(float sum) { return sum == 0.0f ? 0.0f : 1.0f / sum; }
 
 // One head of one batch.
 template <typename T>
@@ -108,10 +86,10 @@ struct AttentionSums {
     TF_UNROLL for (int half = 0; half < 2; ++half) {
       const Join by = join_of(max[half], other.max[half]);
       max[half] = by.max;
-      sum[half] = fmaf(other.sum[half], by.b, sum[half] * by.a);
+      sum[half] = joined(sum[half], other.sum[half], by);
       TF_UNROLL for (int n = 0; n < kDim / 8; ++n) {
         TF_UNROLL for (int i = 2 * half; i < 2 * half + 2; ++i) {
-          o[n][i] = fmaf(other.o[n][i], by.b, o[n][i] * by.a);
+          o[n][i] = joined(o[n][i], other.o[n][i], by);
         }
       }
     }

@@ -14,6 +14,8 @@ namespace tokenfuse::test {
 
 class Tensor16 {
  public:
+  static constexpr std::uint16_t kUnset = 0x7fde;  // NaN in both types
+
   // The gap between rows, a multiple of 8; batches are two gaps more apart.
   Tensor16(cuda::Type type, int batch, int rows, int width, int gap = 0)
       : type_(type),
@@ -83,8 +85,6 @@ class Tensor16 {
   std::int64_t batch_stride() const { return batch_stride_; }
 
  private:
-  static constexpr std::uint16_t kUnset = 0x7fde;  // NaN in both types
-
   std::uint16_t* bits() const { return static_cast<std::uint16_t*>(buffer_.data()); }
   std::int64_t at(int b, int i, int j) const { return b * batch_stride_ + i * stride_ + j; }
 
