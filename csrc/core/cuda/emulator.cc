@@ -313,14 +313,7 @@ void reset_counts() noexcept { counted = {}; }
 
 void run(const KernelCall& call) {
   const std::lock_guard<std::mutex> lock(turn);
-  if (call.num_threads < kWarpSize || call.num_threads > kMaxThreads ||
-      call.num_threads % kWarpSize != 0 || call.grid.x < 1 || call.grid.y < 1 || call.grid.z < 1 ||
-      call.grid.y > 65535 || call.grid.z > 65535) {
-    throw CudaError(call.name, "invalid configuration: " + std::to_string(call.num_threads) +
-                                   " threads, grid " + std::to_string(call.grid.x) + " x " +
-                                   std::to_string(call.grid.y) + " x " +
-                                   std::to_string(call.grid.z));
-  }
+  check_call(call);
   const std::size_t most = device_info(0).shared_bytes_per_block;
   if (call.shared_bytes > most) {
     throw CudaError(call.name, std::to_string(call.shared_bytes) +
