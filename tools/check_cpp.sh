@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Build the C++ tests and run them three times: under the address and undefined-behaviour
 # sanitizers, under valgrind where it is installed, and, for what has threads, under the thread
-# sanitizer. Needs cmake and a C++17 compiler; ninja where it is there. JOBS: 2 unless set.
+# sanitizer. Those of the CUDA engine have check_cuda.sh. Needs cmake and a C++17 compiler; ninja
+# where it is there. JOBS: 2 unless set.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 jobs="${JOBS:-2}"
@@ -18,7 +19,8 @@ build() {
   echo "== $name: build"
   cmake -S . -B "$folder/$name" "${generator[@]}" -DCMAKE_BUILD_TYPE=RelWithDebInfo \
     -DCMAKE_CXX_FLAGS_RELWITHDEBINFO="$flags" -DTOKENFUSE_BUILD_TESTS=ON \
-    -DTOKENFUSE_BUILD_PYTHON=OFF -DTOKENFUSE_SANITIZE="$sanitizers" > /dev/null
+    -DTOKENFUSE_BUILD_PYTHON=OFF -DTOKENFUSE_CUDA=OFF -DTOKENFUSE_BUILD_CUDA_TESTS=OFF \
+    -DTOKENFUSE_SANITIZE="$sanitizers" > /dev/null
   # Quiet, so that what ran stays in sight: warnings, or all of it where it fails.
   local log="$folder/$name/build.log"
   if ! cmake --build "$folder/$name" -j "$jobs" --target "$@" > "$log" 2>&1; then
