@@ -9,26 +9,9 @@ jobs="${JOBS:-2}"
 folder="${CHECK_CPP_FOLDER:-build/check_cpp}"
 threaded='test_thread_pool|test_cpu_engine|test_cpu_engine_calls'
 
-generator=()
-if command -v ninja > /dev/null; then generator=(-G Ninja); fi
-
-# build NAME SANITIZERS FLAGS TARGET...
-build() {
-  local name="$1" sanitizers="$2" flags="$3"
-  shift 3
-  echo "== $name: build"
-  cmake -S . -B "$folder/$name" "${generator[@]}" -DCMAKE_BUILD_TYPE=RelWithDebInfo \
-    -DCMAKE_CXX_FLAGS_RELWITHDEBINFO="$flags" -DTOKENFUSE_BUILD_TESTS=ON \
-    -DTOKENFUSE_BUILD_PYTHON=OFF -DTOKENFUSE_CUDA=OFF -DTOKENFUSE_BUILD_CUDA_TESTS=OFF \
-    -DTOKENFUSE_SANITIZE="$sanitizers" > /dev/null
-  # Quiet, so that what ran stays in sight: warnings, or all of it where it fails.
-  local log="$folder/$name/build.log"
-  if ! cmake --build "$folder/$name" -j "$jobs" --target "$@" > "$log" 2>&1; then
-    cat "$log" >&2
-    return 1
-  fi
-  grep -A 6 'warning:' "$log" >&2 || true
-}
+options=(-DTOKENFUSE_BUILD_CUDA_TESTS=OFF -DTOKENFUSE_CUDA=OFF)
+# shellcheck source=tools/build_tests.sh
+source tools/build_tests.sh
 
 # Assertions are in here: no NDEBUG.
 build sanitize address,undefined,float-cast-overflow "-O2 -g" all

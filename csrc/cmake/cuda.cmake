@@ -138,6 +138,8 @@ file(GLOB cuda_sources CONFIGURE_DEPENDS
      "${csrc}/core/cuda/runtime.cc" "${csrc}/core/cuda/*_gpu.cc" "${csrc}/core/cuda/*.cu"
      "${csrc}/kernels/*/cuda*.cu" "${csrc}/engine/cuda/*.cc" "${csrc}/engine/cuda/*.cu")
 add_library(tokenfuse_cuda STATIC ${cuda_sources})
+# Can be built without waiting for tokenfuse_core.
+set_target_properties(tokenfuse_cuda PROPERTIES OPTIMIZE_DEPENDENCIES ON)
 target_link_libraries(tokenfuse_cuda PUBLIC tokenfuse_core CUDA::cudart_static)
 target_compile_options(tokenfuse_cuda PRIVATE
                        $<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Wshadow>
