@@ -8,6 +8,7 @@
 #include "bind/arrays.h"
 #include "bind/bind.h"
 #include "bind/isa_choice.h"
+#include "bind/model_arguments.h"
 #include "bind/precision_name.h"
 #include "engine/cpu_engine.h"
 
@@ -18,108 +19,6 @@ namespace {
 
 using IdArray = py::array_t<std::int32_t, py::array::c_style>;
 using ContiguousFloats = py::array_t<float, py::array::c_style>;
-
-template <typename T>
-T field(const py::dict& section, const char* name) {
-  if (!section.contains(name)) throw std::invalid_argument(std::string("config: no ") + name);
-  return section[name].cast<T>();
-}
-
-Activation activation_of(const py::dict& section) {
-  return field<std::string>(section, "activation") == "gelu_tanh" ? Activation::kGeluTanh
-                                                                  : Activation::kGelu;
-}
-
-VisionConfig vision_of(const py::dict& d) {
-  using I = std::int64_t;
-  return {field<I>(d, "image_size"),
-          field<I>(d, "patch_size"),
-          field<I>(d, "width"),
-          field<I>(d, "num_layers"),
-          field<I>(d, "num_heads"),
-          field<I>(d, "mlp_dim"),
-          field<std::vector<I>>(d, "stem_widths"),
-          field<bool>(d, "class_token"),
-          activation_of(d),
-          field<float>(d, "eps")};
-}
-
-TextConfig text_of(const py::dict& d) {
-  using I = std::int64_t;
-  return {field<I>(d, "vocab_size"), field<I>(d, "width"),       field<I>(d, "num_layers"),
-          field<I>(d, "num_heads"),  field<I>(d, "head_dim"),    field<I>(d, "mlp_dim"),
-          field<I>(d, "max_tokens"), field<I>(d, "num_buckets"), field<I>(d, "max_distance"),
-          field<float>(d, "eps")};
-}
-
-FusionConfig fusion_of(const py::dict& d) {
-  using I = std::int64_t;
-  return {field<I>(d, "width"),
-          field<I>(d, "num_heads"),
-          field<I>(d, "mlp_dim"),
-          field<I>(d, "num_latents"),
-          field<I>(d, "num_iterations"),
-          field<I>(d, "num_layers"),
-          field<std::vector<I>>(d, "token_budgets"),
-          field<std::string>(d, "kind"),
-          field<std::string>(d, "resampler"),
-          field<std::string>(d, "combination"),
-          activation_of(d),
-          field<float>(d, "eps")};
-}
-
-DecoderConfig decoder_of(const py::dict& d) {
-  using I = std::int64_t;
-  return {field<I>(d, "num_layers"), field<I>(d, "num_heads"),  field<I>(d, "head_dim"),
-          field<I>(d, "mlp_dim"),    field<I>(d, "max_tokens"), field<float>(d, "eps")};
-}
-
-ModelConfig config_of(const py::dict& d) {
-  return {vision_of(field<py::dict>(d, "vision")), text_of(field<py::dict>(d, "text")),
-          fusion_of(field<py::dict>(d, "fusion")), decoder_of(field<py::dict>(d, "decoder"))};
-}
-
-// Whether the array is a view of a `mmap.mmap` that nobody can write: of a file, or zeros. A copy
-// on write is not one, however it is seen: its pages hold what no file has.
-bool is_mapped(const py::array& array, const py::object& mmap_type) {
-  py::object base = array.base();
-  while (base && py::isinstance<py::array>(base)) {
-    base = py::reinterpret_borrow<py::array>(base).base();
-  }
-  if (!base || PyMemoryView_Check(base.ptr()) == 0) return false;
-  const Py_buffer& view = *PyMemoryView_GET_BUFFER(base.ptr());
-  if (view.obj == nullptr || !py::isinstance(view.obj, mmap_type)) return false;
-  Py_buffer writable;
-  if (PyObject_GetBuffer(view.obj, &writable, PyBUF_WRITABLE) == 0) {
-    PyBuffer_Release(&writable);
-    return false;
-  }
-  PyErr_Clear();
-  return true;
-}
-
-TensorMap tensors_of(const py::dict& weights) {
-  const py::object mmap_type = py::module_::import("mmap").attr("mmap");
-  TensorMap tensors;
-  for (const auto& [key, value] : weights) {
-    const auto name = key.cast<std::string>();
-    const auto array = py::cast<py::array>(value);
-    const std::string dtype = py::str(array.dtype());
-    const bool half = dtype == "float16";
-    if (!half && dtype != "float32") {
-      throw std::invalid_argument("the tensor " + name + " is " + dtype +
-                                  "; need float16 or float32");
-    }
-    if ((array.flags() & py::array::c_style) == 0) {
-      throw std::invalid_argument("the tensor " + name + " is not C-contiguous");
-    }
-    tensors[name] = {array.data(),
-                     half,
-                     {array.shape(), array.shape() + array.ndim()},
-                     is_mapped(array, mmap_type)};
-  }
-  return tensors;
-}
 
 Ids ids_of(const IdArray& array, const char* name) {
   if (array.ndim() != 1) throw std::invalid_argument(std::string(name) + ": need one axis");
@@ -144,7 +43,7 @@ std::pair<FloatArray, py::object> encode(CpuEngine& engine, const ContiguousFloa
   require(image_HW3.ndim() == 3 && image_HW3.shape(0) == size && image_HW3.shape(1) == size &&
               image_HW3.shape(2) == 3,
           "image: need (image_size, image_size, 3)");
-  engine.check_budget(token_budget);
+  check_budget(engine.config(), token_budget);
   FloatArray f_ND = new_array({token_budget, engine.config().fusion.width});
   FloatArray map_NS =
       with_map ? new_array({token_budget, engine.config().vision.num_tokens()}) : new_array({0});
@@ -162,7 +61,7 @@ std::pair<FloatArray, py::object> encode(CpuEngine& engine, const ContiguousFloa
 std::int64_t latents_of(const CpuEngine& engine, const ContiguousFloats& f_ND) {
   require(f_ND.ndim() == 2 && f_ND.shape(1) == engine.config().fusion.width,
           "f: need (N, fusion.width)");
-  engine.check_budget(f_ND.shape(0));
+  check_budget(engine.config(), f_ND.shape(0));
   return f_ND.shape(0);
 }
 
@@ -170,7 +69,7 @@ py::tuple generate(CpuEngine& engine, const ContiguousFloats& f_ND, const IdArra
                    std::int64_t max_tokens) {
   const std::int64_t num_latents = latents_of(engine, f_ND);
   const Ids text = ids_of(text_ids, "text");
-  engine.check_text(text);
+  check_text(engine.config(), text);
   require(max_tokens >= 1, "max_tokens: need 1 or more");
   const std::int64_t limit = std::min(max_tokens, engine.config().decoder.max_tokens);
   std::vector<std::int32_t> ids(static_cast<std::size_t>(limit));
@@ -188,11 +87,11 @@ FloatArray score(CpuEngine& engine, const ContiguousFloats& f_ND, const IdArray&
                  const std::vector<IdArray>& candidates) {
   const std::int64_t num_latents = latents_of(engine, f_ND);
   const Ids text = ids_of(text_ids, "text");
-  engine.check_text(text);
+  check_text(engine.config(), text);
   std::vector<Ids> answers;
   for (const IdArray& one : candidates) {
     answers.push_back(ids_of(one, "candidate"));
-    engine.check_answer(answers.back());
+    check_answer(engine.config(), answers.back());
   }
   FloatArray log_probs = new_array({static_cast<py::ssize_t>(answers.size())});
   const float* f = f_ND.data();
@@ -206,8 +105,8 @@ FloatArray logits(CpuEngine& engine, const ContiguousFloats& f_ND, const IdArray
                   const IdArray& answer_ids) {
   const std::int64_t num_latents = latents_of(engine, f_ND);
   const Ids text = ids_of(text_ids, "text"), answer = ids_of(answer_ids, "answer");
-  engine.check_text(text);
-  engine.check_answer(answer);
+  check_text(engine.config(), text);
+  check_answer(engine.config(), answer);
   FloatArray logits_AV = new_array({answer.count, engine.config().text.vocab_size});
   const float* f = f_ND.data();
   float* to = logits_AV.mutable_data();

@@ -6,20 +6,10 @@
 #include <stdexcept>
 #include <string>
 
+#include "engine/checks.h"
+
 namespace tokenfuse {
 namespace {
-
-const ModelConfig& supported(const ModelConfig& config) {
-  if (config.fusion.kind != "joint_adaptive") {
-    throw std::invalid_argument("fusion.kind is " + config.fusion.kind +
-                                "; the engine has joint_adaptive");
-  }
-  if (config.fusion.resampler != "latent") {
-    throw std::invalid_argument("fusion.resampler is " + config.fusion.resampler +
-                                "; the engine has latent");
-  }
-  return config;
-}
 
 // A workspace grows with rows times widths, weights with products of widths, so a config of few
 // weights and absurd rows could ask for any memory. Of the named models the largest share is
@@ -112,38 +102,6 @@ void CpuEngine::layout(Arena& arena) noexcept {
   text_encoder_.layout(arena);
   fusion_.layout(arena);
   decoder_.layout(arena);
-}
-
-void CpuEngine::check_budget(std::int64_t num_latents) const {
-  const auto& budgets = config_.fusion.token_budgets;
-  if (std::find(budgets.begin(), budgets.end(), num_latents) == budgets.end()) {
-    throw std::invalid_argument(std::to_string(num_latents) +
-                                " image tokens is not one of the model's budgets");
-  }
-}
-
-void CpuEngine::check_text(Ids ids) const {
-  if (ids.count < 1 || ids.count > config_.text.max_tokens) {
-    throw std::invalid_argument("text: " + std::to_string(ids.count) + " ids; need 1 to " +
-                                std::to_string(config_.text.max_tokens));
-  }
-  const auto last = ids.data + ids.count;
-  if (std::any_of(ids.data, last,
-                  [&](auto id) { return id < 0 || id >= config_.text.vocab_size; })) {
-    throw std::invalid_argument("text: an id is outside of the vocabulary");
-  }
-}
-
-void CpuEngine::check_answer(Ids ids) const {
-  if (ids.count < 1 || ids.count > config_.decoder.max_tokens) {
-    throw std::invalid_argument("answer: " + std::to_string(ids.count) + " ids; need 1 to " +
-                                std::to_string(config_.decoder.max_tokens));
-  }
-  const auto last = ids.data + ids.count;
-  if (std::any_of(ids.data, last,
-                  [&](auto id) { return id < 0 || id >= config_.text.vocab_size; })) {
-    throw std::invalid_argument("answer: an id is outside of the vocabulary");
-  }
 }
 
 void CpuEngine::encode_image(const float* image, std::int64_t num_latents, float* f,

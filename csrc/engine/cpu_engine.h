@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "core/fork.h"
+#include "engine/checks.h"
 #include "engine/compute.h"
 #include "engine/config.h"
 #include "engine/decoder.h"
@@ -19,11 +20,6 @@
 #include "engine/text_encoder.h"
 
 namespace tokenfuse {
-
-struct Ids {
-  const std::int32_t* data;
-  std::int64_t count;
-};
 
 class CpuEngine {
  public:
@@ -39,12 +35,8 @@ class CpuEngine {
   std::size_t weights_bytes() const noexcept { return weights_->capacity_bytes(); }
   std::size_t workspace_bytes() const noexcept { return workspace_->capacity_bytes(); }
 
-  // Throws std::invalid_argument unless `num_latents` is a budget of the model, the text has
-  // 1 to text.max_tokens ids, and all ids are in the vocabulary.
-  void check_budget(std::int64_t num_latents) const;
-  void check_text(Ids ids) const;
-  void check_answer(Ids ids) const;
-
+  // Arguments are those that checks.h lets pass.
+  //
   // image: (image_size, image_size, 3), prepared. f: (num_latents, width). map: (num_latents,
   // image tokens), or null.
   void encode_image(const float* image, std::int64_t num_latents, float* f, float* map) noexcept;

@@ -109,25 +109,32 @@ std::int64_t relative_bucket(std::int64_t distance, bool bidirectional, std::int
   return offset + std::min(far, num_buckets - 1);
 }
 
-void RelativeBias::load(Loader& loader, const std::string& name, std::int64_t num_buckets,
-                        std::int64_t num_heads, std::int64_t max_distance, std::int64_t max_tokens,
-                        bool bidirectional) {
-  max_tokens_ = max_tokens;
-  const std::vector<float> weight = loader.read(name, {num_buckets, num_heads});
-  std::vector<float> table(static_cast<std::size_t>(num_heads * head_stride()));
+std::vector<float> relative_bias_lines(const std::vector<float>& weight, std::int64_t num_buckets,
+                                       std::int64_t num_heads, std::int64_t max_distance,
+                                       std::int64_t max_tokens, bool bidirectional) {
+  const std::int64_t length = 2 * max_tokens - 1;
+  std::vector<float> lines(static_cast<std::size_t>(num_heads * length));
   for (std::int64_t head = 0; head < num_heads; ++head) {
-    for (std::int64_t i = 0; i < head_stride(); ++i) {
+    for (std::int64_t i = 0; i < length; ++i) {
       const std::int64_t distance = i - (max_tokens - 1);
       const std::int64_t bucket =
           relative_bucket(distance, bidirectional, num_buckets, max_distance);
       // A decoder must not see the keys ahead.
-      table[static_cast<std::size_t>(head * head_stride() + i)] =
+      lines[static_cast<std::size_t>(head * length + i)] =
           !bidirectional && distance > 0
               ? -std::numeric_limits<float>::infinity()
               : weight[static_cast<std::size_t>(bucket * num_heads + head)];
     }
   }
-  table_ = loader.keep(table);
+  return lines;
+}
+
+void RelativeBias::load(Loader& loader, const std::string& name, std::int64_t num_buckets,
+                        std::int64_t num_heads, std::int64_t max_distance, std::int64_t max_tokens,
+                        bool bidirectional) {
+  max_tokens_ = max_tokens;
+  table_ = loader.keep(relative_bias_lines(loader.read(name, {num_buckets, num_heads}), num_buckets,
+                                           num_heads, max_distance, max_tokens, bidirectional));
 }
 
 }  // namespace tokenfuse

@@ -69,4 +69,10 @@ class RelativeBias {
 std::int64_t relative_bucket(std::int64_t distance, bool bidirectional, std::int64_t num_buckets,
                              std::int64_t max_distance) noexcept;
 
+// (num_heads, 2 max_tokens - 1): the bias of key - query from 1 - max_tokens on; -infinity ahead of
+// a query that is not bidirectional. weight: (num_buckets, num_heads).
+std::vector<float> relative_bias_lines(const std::vector<float>& weight, std::int64_t num_buckets,
+                                       std::int64_t num_heads, std::int64_t max_distance,
+                                       std::int64_t max_tokens, bool bidirectional);
+
 }  // namespace tokenfuse

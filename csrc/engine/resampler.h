@@ -1,17 +1,14 @@
 // Token resampling [paper eq. 1, 2]: v = W1 x, f_N = W2 Phi(X_N, v), with learned X_N.
 //
-// X_N is constant, so much of it is folded at load, in double precision:
-//   always: the queries (X_N Wq + bq) / sqrt(h); W1 into Wk and Wv; the key bias cancels.
-//   "folded": also Wk into the queries and Wo Wv W1 into one matrix, so that the tokens
-//   themselves are what is merged: 2 H N S C + H N C D products, against
-//   2 S C D + 2 N S D + N D^2 of projecting keys and values ("projected").
-// The cheaper form is taken for each number of latents; texts, which are short, are projected.
+// Folded as merge_folding.h says, by the cheaper form for each number of latents; texts, which are
+// short, are projected.
 #pragma once
 
 #include <vector>
 
 #include "engine/config.h"
 #include "engine/layers.h"
+#include "engine/merge_folding.h"
 
 namespace tokenfuse {
 
@@ -37,7 +34,7 @@ class Resampler {
   void run_projected(Compute& compute, View x, std::int64_t count, std::int64_t num_latents, View f,
                      float* map) noexcept;
 
-  std::int64_t width_ = 0, token_width_ = 0, num_tokens_ = 0, num_latents_ = 0, num_heads_ = 0;
+  MergeExtents extents_{};
   bool may_fold_ = false, has_folded_ = false, has_projected_ = false;
   // folded: rows (n, head) of token_width; (D, H C) with its bias.
   const float* folded_query_ = nullptr;

@@ -19,62 +19,20 @@ void Table::copy_row(std::int64_t row, float* to) const noexcept {
   }
 }
 
-const TensorView& Loader::find(const std::string& name,
-                               std::initializer_list<std::int64_t> shape) const {
-  const auto found = tensors_.find(name);
-  if (found == tensors_.end()) throw std::invalid_argument("the tensor " + name + " is missing");
-  const TensorView& tensor = found->second;
-  if (!std::equal(shape.begin(), shape.end(), tensor.shape.begin(), tensor.shape.end())) {
-    throw std::invalid_argument("the tensor " + name + " has another shape than the config says");
-  }
-  return tensor;
-}
-
 namespace {
-
-std::size_t count_of(std::initializer_list<std::int64_t> shape) noexcept {
-  std::size_t count = 1;
-  for (const std::int64_t size : shape) count *= static_cast<std::size_t>(size);
-  return count;
-}
 
 // Bytes of a mapped file that are read before their pages are given back: enough for the threads
 // to share, and little beside any model.
 constexpr std::size_t kWindowBytes = std::size_t{2} << 20;
 
-const unsigned char* address(const TensorView& tensor, std::size_t first) noexcept {
-  return static_cast<const unsigned char*>(tensor.data) + first * tensor.item_bytes();
-}
-
-void copy_floats(const TensorView& tensor, std::size_t first, std::size_t count,
-                 float* to) noexcept {
-  if (tensor.half) {
-    halves_to_floats(address(tensor, first), count, to);
-  } else {
-    std::memcpy(to, address(tensor, first), count * sizeof(float));
-  }
-}
-
-void release(const TensorView& tensor, std::size_t first, std::size_t count) noexcept {
-  if (tensor.mapped) {
-    release_file_pages(address(tensor, first), count * tensor.item_bytes());
-  }
-}
-
-void take_floats(const TensorView& tensor, std::size_t count, float* to) noexcept {
-  copy_floats(tensor, 0, count, to);
-  release(tensor, 0, count);
-}
-
 }  // namespace
 
 std::vector<float> Loader::read(const std::string& name,
                                 std::initializer_list<std::int64_t> shape) const {
-  const TensorView& tensor = find(name, shape);
-  std::vector<float> values(count_of(shape));
+  if (!planning()) return tensors_.read(name, shape);
   // A plan wants the size alone.
-  if (!planning()) take_floats(tensor, values.size(), values.data());
-  return values;
+  tensors_.find(name, shape);
+  return std::vector<float>(count_of(shape));
 }
 
 const float* Loader::keep(const std::vector<float>& values) {
@@ -84,7 +42,7 @@ const float* Loader::keep(const std::vector<float>& values) {
 }
 
 const float* Loader::keep(const std::string& name, std::initializer_list<std::int64_t> shape) {
-  const TensorView& tensor = find(name, shape);
+  const TensorView& tensor = tensors_.find(name, shape);
   const std::size_t count = count_of(shape);
   float* to = space(count);
   if (to != nullptr) take_floats(tensor, count, to);
@@ -92,7 +50,7 @@ const float* Loader::keep(const std::string& name, std::initializer_list<std::in
 }
 
 Table Loader::table(const std::string& name, std::int64_t num_rows, std::int64_t width) {
-  const TensorView& tensor = find(name, {num_rows, width});
+  const TensorView& tensor = tensors_.find(name, {num_rows, width});
   const std::size_t count = count_of({num_rows, width}), item = tensor.item_bytes();
   auto* to = static_cast<unsigned char*>(arena_.bytes(count * item));
   const std::size_t window = kWindowBytes / item;
@@ -113,7 +71,7 @@ Table Loader::table(const std::string& name, std::int64_t num_rows, std::int64_t
 void Loader::give_back() const noexcept {
   if (planning()) return;
   release_freed_memory();
-  for (const auto& [name, tensor] : tensors_) release(tensor, 0, tensor.count());
+  tensors_.release_pages();
 }
 
 Norm Loader::layer_norm(const std::string& prefix, std::int64_t width, float eps) {
@@ -133,10 +91,10 @@ PackedLinear Loader::linear(const std::string& prefix, std::initializer_list<con
   for (const char* part : parts) {
     const std::string name = *part == '\0' ? prefix : prefix + "." + part;
     if (bias) {
-      const TensorView& own = find(name + ".bias", {num_out});
+      const TensorView& own = tensors_.find(name + ".bias", {num_out});
       if (!planning()) take_floats(own, outputs, biases.data() + weights.size() * outputs);
     }
-    weights.push_back(&find(name + ".weight", {num_out, num_in}));
+    weights.push_back(&tensors_.find(name + ".weight", {num_out, num_in}));
   }
   for (float& value : biases) value *= scale;
   return pack_parts(weights, scale, biases, num_in, joined);

@@ -1,4 +1,4 @@
-// A model's tensors by name, and their way into packed memory.
+// The way of a model's tensors into packed memory.
 //
 // Loading runs twice over the same code: first with a planning arena, which only counts,
 // then with one block of exactly that size.
@@ -7,35 +7,16 @@
 #include <cstdint>
 #include <initializer_list>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
 #include "core/arena.h"
 #include "core/thread_pool.h"
+#include "engine/tensors.h"
 #include "kernels/linear/linear.h"
 #include "kernels/linear_bf16/linear_bf16.h"
 #include "kernels/linear_int8/linear_int8.h"
 
 namespace tokenfuse {
-
-// A C-contiguous tensor that somebody else owns: float32, or float16 bits. It may lie at any
-// byte: in a file, tensors begin where the header ends.
-struct TensorView {
-  const void* data;
-  bool half;
-  std::vector<std::int64_t> shape;
-  // In a read-only mapping of a file: its pages are given back once they were read.
-  bool mapped = false;
-
-  std::size_t item_bytes() const noexcept { return half ? sizeof(std::uint16_t) : sizeof(float); }
-  std::size_t count() const noexcept {
-    std::size_t count = 1;
-    for (const std::int64_t size : shape) count *= static_cast<std::size_t>(size);
-    return count;
-  }
-};
-
-using TensorMap = std::unordered_map<std::string, TensorView>;
 
 // Rows in packed memory as the file has them, float16 or float32, widened when they are read.
 struct Table {
@@ -110,7 +91,6 @@ class Loader {
  private:
   using Parts = std::vector<const TensorView*>;
 
-  const TensorView& find(const std::string& name, std::initializer_list<std::int64_t> shape) const;
   // Weights of the same shape, one below the other, times `scale`.
   PackedLinear pack_parts(const Parts& parts, float scale, const std::vector<float>& bias,
                           std::int64_t num_in, std::int64_t num_out);
@@ -120,7 +100,7 @@ class Loader {
   void for_panels(const Parts& parts, float scale, std::int64_t num_in, std::int64_t num_out,
                   std::int64_t width, Body&& body);
 
-  const TensorMap& tensors_;
+  Tensors tensors_;
   Packing packing_;
   Arena& arena_;
   ThreadPool& pool_;

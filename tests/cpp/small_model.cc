@@ -42,6 +42,16 @@ ModelConfig odd_config() {
   return config;
 }
 
+ModelConfig narrow_config() {
+  ModelConfig config = odd_config();
+  config.vision = {24, 8, 48, 1, 2, 50, {8, 16}, true, Activation::kGeluTanh, 1e-6f};
+  config.text.head_dim = 8;
+  config.fusion.width = 40;
+  config.fusion.num_heads = 5;
+  config.decoder.head_dim = 16;
+  return config;
+}
+
 ModelConfig projected_config() {
   ModelConfig config = wide_config();
   config.vision.image_size = 24;

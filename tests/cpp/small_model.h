@@ -18,6 +18,9 @@ ModelConfig wide_config();
 // class token; no layers in vision.
 ModelConfig odd_config();
 
+// The same where the CUDA engine, whose heads are multiples of 8, lets it be.
+ModelConfig narrow_config();
+
 // Many heads and latents: the image's keys and values are projected, not folded, at the full
 // budget; at the small one they are folded.
 ModelConfig projected_config();

@@ -154,22 +154,23 @@ void check_refusals(const SmallModel& model) {
   set_case("refusals, arguments");
   CpuEngine engine(model.config, model.tensors, 1, Isa::kScalar);
   for (const std::int64_t budget : {-1, 0, 2, 6})
-    CHECK_THROWS(Refused, engine.check_budget(budget));
+    CHECK_THROWS(Refused, check_budget(engine.config(), budget));
   const std::vector<std::int32_t> many(100, 2);
   const std::int32_t vocab = static_cast<std::int32_t>(model.config.text.vocab_size);
   for (const std::int32_t id : {-1, vocab}) {
-    CHECK_THROWS(Refused, engine.check_text({&id, 1}));
-    CHECK_THROWS(Refused, engine.check_answer({&id, 1}));
+    CHECK_THROWS(Refused, check_text(engine.config(), {&id, 1}));
+    CHECK_THROWS(Refused, check_answer(engine.config(), {&id, 1}));
   }
   const std::int64_t longest_text = model.config.text.max_tokens;
   const std::int64_t longest_answer = model.config.decoder.max_tokens;
-  CHECK_THROWS(Refused, engine.check_text({many.data(), 0}));
-  CHECK_THROWS(Refused, engine.check_text({many.data(), longest_text + 1}));
-  CHECK_THROWS(Refused, engine.check_answer({many.data(), 0}));
-  CHECK_THROWS(Refused, engine.check_answer({many.data(), longest_answer + 1}));
-  for (const std::int64_t budget : model.config.fusion.token_budgets) engine.check_budget(budget);
-  engine.check_text({many.data(), longest_text});
-  engine.check_answer({many.data(), longest_answer});
+  CHECK_THROWS(Refused, check_text(engine.config(), {many.data(), 0}));
+  CHECK_THROWS(Refused, check_text(engine.config(), {many.data(), longest_text + 1}));
+  CHECK_THROWS(Refused, check_answer(engine.config(), {many.data(), 0}));
+  CHECK_THROWS(Refused, check_answer(engine.config(), {many.data(), longest_answer + 1}));
+  for (const std::int64_t budget : model.config.fusion.token_budgets)
+    check_budget(engine.config(), budget);
+  check_text(engine.config(), {many.data(), longest_text});
+  check_answer(engine.config(), {many.data(), longest_answer});
 }
 
 }  // namespace

@@ -42,8 +42,10 @@ def _native() -> dict[str, Any]:
 def _cuda() -> dict[str, Any]:
     from tokenfuse_sdk.runtime import native_cuda
 
-    why = f"{native_cuda.unavailable_reason()}; {native_cuda.driver_state()}"
-    return {"ok": None, "what": why}
+    why = native_cuda.unavailable_reason()
+    if why is not None:
+        return {"ok": None, "what": why}
+    return {"ok": True, "what": native_cuda.device_name()}
 
 
 def _model(name: str) -> dict[str, Any]:

@@ -42,9 +42,12 @@ def choose_precision(
     record = bundle.precisions
     if placement.precision is not None:
         reason = "asked for"
-        if placement.precision != exact:
+        if placement.precision != exact and placement.device == "cpu":
             reason += f"; {_verdict(record, placement.precision, exact)}"
         return dataclasses.replace(placement, precision_reason=reason)
+    if placement.device == "cuda":
+        # Both take the same time there.
+        return _chosen(placement, exact, [f"{exact} is the most exact that the CUDA engine has"])
     if record is None:
         return _chosen(placement, exact, [f"the bundle records no precisions, so {exact}"])
     said = {name: f"{name} {_verdict(record, name, exact)}" for name in others}

@@ -1,20 +1,32 @@
-"""The CUDA engine: which precisions it has, and why it may not be there.
-
-This version has no CUDA engine yet. The file keeps the reasons in one place, so
-that a call with `device="cuda"` and `tokenfuse doctor` say the same.
-"""
+"""The compiled CUDA engine (`tokenfuse_sdk._cuda`) as a `Runtime`, and why it may not be there."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import importlib
 import importlib.util
+from collections.abc import Iterator, Mapping, Sequence
+from types import ModuleType
+from typing import Any
 
-__all__ = ["PRECISIONS", "driver_state", "unavailable_reason"]
+import numpy as np
+from numpy.typing import NDArray
 
-PRECISIONS: tuple[str, ...] = ()
+from tokenfuse_sdk.config import ModelConfig
+from tokenfuse_sdk.errors import DeviceError, UnsupportedModelError
+from tokenfuse_sdk.runtime.protocol import Capabilities, FloatArray, IdArray
+
+__all__ = ["MAX_BATCH", "PRECISIONS", "NativeCudaRuntime", "device_name", "unavailable_reason"]
+
+# From the most exact one on. Of linears and attention, with float32 sums; norms, softmax and what a
+# stack of layers adds up stay in float32.
+PRECISIONS = ("fp16", "bf16")
+# Pictures or questions of one call of the engine, for which its memory is planned.
+MAX_BATCH = 8
 
 
-def driver_state() -> str:
+def _driver_state() -> str:
     """Whether an NVIDIA driver is on this machine, in words."""
     try:
         ctypes.CDLL("libcuda.so.1")
@@ -23,8 +35,131 @@ def driver_state() -> str:
     return "this machine has an NVIDIA driver"
 
 
-def unavailable_reason() -> str:
-    """Why `device="cuda"` cannot be used."""
+def _load_module() -> ModuleType:
+    return importlib.import_module("tokenfuse_sdk._cuda")
+
+
+def unavailable_reason() -> str | None:
+    """Why `device="cuda"` cannot be used, or None where it can."""
     if importlib.util.find_spec("tokenfuse_sdk._cuda") is None:
-        return "this tokenfuse was built without a CUDA engine (no tokenfuse_sdk._cuda)"
-    return "tokenfuse_sdk._cuda is there, but this version of tokenfuse does not use it"
+        return (
+            "this tokenfuse was built without a CUDA engine (no tokenfuse_sdk._cuda), and "
+            f"{_driver_state()}"
+        )
+    try:
+        module = _load_module()
+    except ImportError as error:
+        return f"tokenfuse_sdk._cuda does not load ({error})"
+    if module.device_count() == 0:
+        return f"no CUDA device is there: {_driver_state()}"
+    return None
+
+
+def device_name() -> str:
+    """The GPU that is used, in words; one must be there."""
+    info = _load_module().device_info()
+    capability = info["compute_capability"]
+    return (
+        f"{info['name']} (sm_{capability}, {info['num_multiprocessors']} multiprocessors, "
+        f"{info['memory_bytes'] / 2**30:.0f} GiB)"
+    )
+
+
+class NativeCudaRuntime:
+    """Runs the whole model on a GPU; calls from several threads take turns.
+
+    Args:
+        config: the model.
+        weights: name to float16 or float32 array, as in `expected_tensors(config)`.
+        precision: one of `PRECISIONS`.
+        max_batch: pictures or questions of one call at most; device memory grows with it.
+        module: the compiled module; None for `tokenfuse_sdk._cuda`.
+
+    Raises:
+        DeviceError: no device, or it has not the memory, or CUDA failed; says which call.
+        UnsupportedModelError: the engine has no such model.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        weights: Mapping[str, NDArray[Any]],
+        *,
+        precision: str = "fp16",
+        max_batch: int = MAX_BATCH,
+        module: ModuleType | None = None,
+    ) -> None:
+        self._module = _load_module() if module is None else module
+        try:
+            with self._failure_told():
+                self._engine = self._module.CudaEngine(
+                    config.to_dict(), dict(weights), precision=precision, max_batch=max_batch
+                )
+        except ValueError as error:
+            raise UnsupportedModelError(
+                f"the CUDA engine cannot run the model {config.name!r}: {error}"
+            ) from error
+
+    @contextlib.contextmanager
+    def _failure_told(self) -> Iterator[None]:
+        """Tell a failing call of CUDA inside the block as `DeviceError`."""
+        try:
+            yield
+        except self._module.OutOfMemory as error:
+            raise DeviceError(
+                f"the GPU has not enough memory ({error}); close other programs on it, load a "
+                "smaller model, or use device='cpu'"
+            ) from error
+        except self._module.CudaError as error:
+            raise DeviceError(
+                f"CUDA failed: {error}; if it happens again, run `tokenfuse doctor` and restart "
+                "the process, or use device='cpu'"
+            ) from error
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(
+            runtime="native_cuda",
+            device="cuda",
+            precision=self._engine.precision,
+            isa=f"sm_{self._module.device_info()['compute_capability']}",
+            num_threads=0,
+            token_map=True,
+        )
+
+    def encode_image(self, image_HW3: FloatArray, token_budget: int) -> FloatArray:
+        with self._failure_told():
+            f_BND, _ = self._engine.encode_images(image_HW3[np.newaxis], token_budget)
+        f_ND: FloatArray = f_BND[0]
+        return f_ND
+
+    def encode_image_with_map(
+        self, image_HW3: FloatArray, token_budget: int
+    ) -> tuple[FloatArray, FloatArray]:
+        with self._failure_told():
+            f_BND, map_BNS = self._engine.encode_images(
+                image_HW3[np.newaxis], token_budget, with_map=True
+            )
+        return f_BND[0], map_BNS[0]
+
+    def generate(
+        self, f_ND: FloatArray, text_ids: IdArray, max_tokens: int
+    ) -> tuple[IdArray, FloatArray]:
+        with self._failure_told():
+            [(ids, log_probs)] = self._engine.generate(f_ND[np.newaxis], [text_ids], max_tokens)
+        return ids, log_probs
+
+    def score(
+        self, f_ND: FloatArray, text_ids: IdArray, candidates: Sequence[IdArray]
+    ) -> FloatArray:
+        with self._failure_told():
+            log_probs = self._engine.score(f_ND, text_ids, list(candidates))
+        return np.asarray(log_probs, dtype=np.float32)
+
+    def logits(self, f_ND: FloatArray, text_ids: IdArray, answer_ids: IdArray) -> FloatArray:
+        with self._failure_told():
+            logits_AV: FloatArray = self._engine.logits(f_ND, text_ids, answer_ids)
+        return logits_AV
+
+    def memory_report(self) -> dict[str, int]:
+        return dict(self._engine.memory_report())

@@ -57,14 +57,14 @@ def place(
     """
     if device not in DEVICES:
         raise DeviceError(f"device={device!r}: choose one of {', '.join(DEVICES)}")
-    if device == "cuda":
+    no_cuda = native_cuda.unavailable_reason() if device != "cpu" else None
+    if device == "cuda" and no_cuda is not None:
         raise DeviceError(
-            f"device='cuda' is not there: {native_cuda.unavailable_reason()}, and "
-            f"{native_cuda.driver_state()}; use device='cpu' or device='auto'"
+            f"device='cuda' is not there: {no_cuda}; use device='cpu' or device='auto'"
         )
     reason = "asked for"
     if device == "auto":
-        device, reason = "cpu", f"auto: {native_cuda.unavailable_reason()}"
+        device, reason = ("cpu", f"auto: {no_cuda}") if no_cuda else ("cuda", "auto: it is there")
     allowed = PRECISIONS[device]
     if precision is not None and precision not in allowed:
         raise PrecisionError(
@@ -93,11 +93,13 @@ def open_runtime(
     """The runtime of a placement whose precision is chosen, with the weights packed.
 
     Raises:
-        DeviceError: the compiled module does not load.
+        DeviceError: the compiled module does not load, or the device fails.
         ConfigError: TOKENFUSE_FORCE_ISA has a value that this machine does not allow.
         UnsupportedModelError: the engine has no such model.
     """
-    assert placement.device == "cpu" and placement.precision is not None, placement
+    assert placement.precision is not None, placement
+    if placement.device == "cuda":
+        return native_cuda.NativeCudaRuntime(config, weights, precision=placement.precision)
     return native_cpu.NativeCpuRuntime(
         config, weights, precision=placement.precision, num_threads=placement.num_threads
     )

@@ -1,0 +1,139 @@
+// The whole model on a GPU: prepared pictures in, answer ids out, on weights uploaded once and one
+// arena of device memory.
+//
+// The work of a call is a graph, recorded once for its shape (batch, text bucket, budget) and
+// launched with one wait at its end. Calls may come from many threads: they take turns.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "engine/checks.h"
+#include "engine/cuda/decoder.h"
+#include "engine/cuda/fusion.h"
+#include "engine/cuda/image_encoder.h"
+#include "engine/cuda/text_encoder.h"
+
+namespace tokenfuse::cuda {
+
+struct EngineOptions {
+  Type type = Type::kHalf;
+  // The most pictures or questions of one call; the arena is planned for it.
+  int max_batch = 1;
+  // Recorded graphs, or every launch by itself: the same bits, slower.
+  bool graphs = true;
+};
+
+// Of a batch, where it was generated to: ids and log-probabilities have decoder.max_tokens columns.
+struct Answers {
+  std::int32_t* ids;
+  float* log_probs;
+  std::int64_t* counts;
+};
+
+class CudaEngine {
+ public:
+  // Throws std::invalid_argument for a model that it does not have or a tensor that does not fit,
+  // CudaError and OutOfMemory.
+  CudaEngine(const ModelConfig& config, const TensorMap& tensors, const EngineOptions& options);
+
+  const ModelConfig& config() const noexcept { return config_; }
+  const DeviceInfo& device() const noexcept { return compute_.device; }
+  const EngineOptions& options() const noexcept { return options_; }
+  std::size_t weights_bytes() const noexcept { return weights_->capacity_bytes(); }
+  std::size_t workspace_bytes() const noexcept { return workspace_->capacity_bytes(); }
+
+  // Records the graphs of a batch, at every text bucket, for a budget: the first call of a shape
+  // does it otherwise.
+  void record(int batch, int num_latents);
+
+  // Arguments are those that checks.h lets pass, and at most max_batch. All throw CudaError.
+  //
+  // images: (batch, image_size, image_size, 3), prepared. f: (batch, num_latents, width). map:
+  // (batch, num_latents, image tokens), or null.
+  void encode_images(const float* images, int batch, int num_latents, float* f, float* map);
+
+  // Greedy: at most `max_tokens` ids per answer, the end included.
+  void generate(const float* f, int num_latents, const std::vector<Ids>& texts,
+                std::int64_t max_tokens, const Answers& answers);
+
+  // Both at once, with one wait; f as of encode_images, or null.
+  void answer(const float* images, int num_latents, const std::vector<Ids>& texts,
+              std::int64_t max_tokens, float* f, const Answers& answers);
+
+  // Of one picture: sum of the log-probabilities of each candidate's ids.
+  void score(const float* f, int num_latents, Ids text, const std::vector<Ids>& candidates,
+             float* log_probs);
+
+  // Of one picture: (answer.count, vocabulary), as of the CPU engine.
+  void logits(const float* f, int num_latents, Ids text, Ids answer, float* logits);
+
+ private:
+  enum class Work { kEncode, kEncodeMap, kGenerate, kAnswer };
+  // Work, batch, text bucket, budget.
+  using Shape = std::array<int, 4>;
+
+  void load(Loader& loader);
+  void layout(DeviceArena& arena);
+  void record_encode(int batch, int num_latents, bool map, bool to_host);
+  void record_fuse(int batch, int length, int num_latents);
+  void record_generate(int batch, int length, int num_latents, bool from_host);
+  // Does the work of a shape, recorded or by itself, and waits.
+  void run(Work work, int batch, int length, int num_latents);
+  Graph capture(Work work, int batch, int length, int num_latents);
+  void record(Work work, int batch, int length, int num_latents);
+  // Fills the inputs; returns the bucket.
+  int stage_texts(const std::vector<Ids>& texts, std::int64_t max_tokens);
+  void stage_images(const float* images, int batch);
+  void stage_tokens(const float* f, int batch, int num_latents);
+  void take_tokens(int batch, int num_latents, float* f) const;
+  void take_answers(int batch, const Answers& answers) const;
+  // Fuses one question, and feeds rows of ids, `count` each; the logits stay on the device.
+  const float* teacher_forced(const float* f, int num_latents, Ids text,
+                              const std::vector<Ids>& rows, int count);
+
+  ModelConfig config_;
+  EngineOptions options_;
+  Stream stream_;
+  Compute compute_;
+  ImageEncoder image_encoder_;
+  Resampler image_resampler_;
+  TextEncoder text_encoder_;
+  Fusion fusion_;
+  Decoder decoder_;
+  Space space_;
+  std::unique_ptr<DeviceArena> weights_, workspace_;
+  std::vector<int> buckets_;
+
+  // On the device, and its image in pinned memory.
+  template <typename T>
+  struct Mirror {
+    T* device = nullptr;
+    T* host = nullptr;
+    std::int64_t count = 0;
+  };
+  template <typename T>
+  void take(DeviceArena& arena, Mirror<T>& mirror, std::int64_t count);
+  std::size_t pinned_bytes_ = 0;  // while planning: how much; then: how much is given out
+  PinnedBuffer pinned_;
+  Mirror<float> images_, f_, map_;
+  // limit, then a count per text, then the ids, `bucket` of each text.
+  Mirror<int> texts_;
+  // A count per answer, ids, log-probabilities.
+  Mirror<int> counts_, ids_;
+  Mirror<float> log_probs_;
+  Mirror<int> fed_;       // rows of ids that are given
+  Mirror<int> expected_;  // and what is to follow them
+  Mirror<float> row_log_probs_;
+  Mirror<float> logits_;
+  DecoderState state_{};
+
+  std::map<Shape, Graph> graphs_;
+  std::mutex mutex_;
+};
+
+}  // namespace tokenfuse::cuda
