@@ -1,5 +1,8 @@
-# What check_cpp.sh and check_cuda.sh share. Reads $folder, $jobs and the array $options.
+# What check_cpp.sh and check_cuda.sh share, the folders of the builds included: what one has
+# compiled, the other need not. Reads the array $options.
 # shellcheck shell=bash disable=SC2154
+jobs="${JOBS:-2}"
+folder="${CHECK_CPP_FOLDER:-build/check_cpp}"
 generator=()
 if command -v ninja > /dev/null; then generator=(-G Ninja); fi
 
@@ -18,4 +21,21 @@ build() {
     return 1
   fi
   grep -A 6 'warning:' "$log" >&2 || true
+}
+
+# Assertions are in here: no NDEBUG.
+build_sanitized() {
+  build sanitize address,undefined,float-cast-overflow "-O2 -g" "$@"
+}
+
+# run_sanitized ARGUMENTS_OF_CTEST...
+run_sanitized() {
+  echo "== sanitize: run"
+  UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
+    ASAN_OPTIONS=strict_init_order=1:detect_stack_use_after_return=1 \
+    ctest --test-dir "$folder/sanitize" --output-on-failure -j "$jobs" "$@"
+}
+
+build_plain() {
+  build plain "" "-O2 -g -DNDEBUG" "$@"
 }

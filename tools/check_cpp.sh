@@ -5,20 +5,14 @@
 # where it is there. JOBS: 2 unless set.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-jobs="${JOBS:-2}"
-folder="${CHECK_CPP_FOLDER:-build/check_cpp}"
 threaded='test_thread_pool|test_cpu_engine|test_cpu_engine_calls'
 
 options=(-DTOKENFUSE_BUILD_CUDA_TESTS=OFF -DTOKENFUSE_CUDA=OFF)
 # shellcheck source=tools/build_tests.sh
 source tools/build_tests.sh
 
-# Assertions are in here: no NDEBUG.
-build sanitize address,undefined,float-cast-overflow "-O2 -g" all
-echo "== sanitize: run"
-UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
-  ASAN_OPTIONS=strict_init_order=1:detect_stack_use_after_return=1 \
-  ctest --test-dir "$folder/sanitize" --output-on-failure -j "$jobs"
+build_sanitized all
+run_sanitized
 
 IFS='|' read -r -a threaded_targets <<< "$threaded"
 build thread thread "-O2 -g -DNDEBUG" "${threaded_targets[@]}"
@@ -29,7 +23,7 @@ if setarch "$(uname -m)" -R true 2> /dev/null; then fixed=(setarch "$(uname -m)"
 TSAN_OPTIONS=halt_on_error=1 "${fixed[@]}" \
   ctest --test-dir "$folder/thread" --output-on-failure -R "^($threaded)\$"
 
-build plain "" "-O2 -g -DNDEBUG" all
+build_plain all
 if command -v valgrind > /dev/null; then
   echo "== plain: run under valgrind"
   # It shows programs a CPU without AVX-512, so that variant is not run here. Fair: a thread

@@ -4,18 +4,14 @@
 # may spill registers. Needs cmake and a C++17 compiler; ninja where it is there. JOBS: 2 unless set.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-jobs="${JOBS:-2}"
-folder="${CHECK_CUDA_FOLDER:-build/check_cuda}"
-options=(-DTOKENFUSE_CUDA=OFF)
+options=(-DTOKENFUSE_BUILD_CUDA_TESTS=ON -DTOKENFUSE_CUDA=OFF)
 # shellcheck source=tools/build_tests.sh
 source tools/build_tests.sh
 
-build sanitize address,undefined,float-cast-overflow "-O2 -g" tokenfuse_cuda_tests
-echo "== sanitize: run"
-UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
-  ctest --test-dir "$folder/sanitize" --output-on-failure -j "$jobs" -R '_cuda$'
+build_sanitized tokenfuse_cuda_tests
+run_sanitized -R '_cuda$'
 
-build plain "" "-O3 -DNDEBUG" tokenfuse_cuda_tests
+build_plain tokenfuse_cuda_tests
 echo "== plain: run"
 ctest --test-dir "$folder/plain" --output-on-failure -j "$jobs" -R '_cuda$'
 

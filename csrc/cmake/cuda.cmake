@@ -141,6 +141,8 @@ add_library(tokenfuse_cuda STATIC ${cuda_sources})
 # Can be built without waiting for tokenfuse_core.
 set_target_properties(tokenfuse_cuda PROPERTIES OPTIMIZE_DEPENDENCIES ON)
 target_link_libraries(tokenfuse_cuda PUBLIC tokenfuse_core CUDA::cudart_static)
+# Designated initialisers; kernels are C++17.
+target_compile_features(tokenfuse_cuda PUBLIC cxx_std_20)
 target_compile_options(tokenfuse_cuda PRIVATE
                        $<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Wshadow>
                        $<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra,-Wshadow>)

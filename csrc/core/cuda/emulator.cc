@@ -349,7 +349,10 @@ void run(const KernelCall& call) {
       lane.fiber.prepare(block.stacks.get() + i * Fiber::kStackBytes, &lane_main, nullptr);
     }
     run_block(call.num_threads, random);
-    if (!block.error.empty()) throw CudaError(call.name, block.error);
+    if (!block.error.empty()) {
+      for (std::size_t i = 0; i < threads; ++i) block.lanes[i].fiber.abandon();
+      throw CudaError(call.name, block.error);
+    }
   }
 }
 
