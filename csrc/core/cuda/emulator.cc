@@ -59,10 +59,11 @@ Block block;
 }
 
 // From within a lane: the launch fails.
-[[noreturn]] void fail(const std::string& what) {
+// Does not take a string: nobody would free it on a stack that is left.
+[[noreturn]] void fail(const char* what) {
   if (block.error.empty()) {
     const Place& at = block.running->place;
-    block.error = what + " (thread " + std::to_string(at.thread) + " of block " +
+    block.error = std::string(what) + " (thread " + std::to_string(at.thread) + " of block " +
                   std::to_string(at.block[0]) + ", " + std::to_string(at.block[1]) + ", " +
                   std::to_string(at.block[2]) + ")";
   }
