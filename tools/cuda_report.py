@@ -24,7 +24,8 @@ _FUNCTION = re.compile(r"Function properties for (\S+)")
 _MEMORY = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads")
 _USED = re.compile(r"Used (\d+) registers")
 _SHARED = re.compile(r"(\d+) bytes smem")
-_WARNING = re.compile(r"\bwarning\b\s*[#:]")
+# Spills are told of each kernel.
+_WARNING = re.compile(r"\bwarning\b\s*[#:](?! Registers are spilled)")
 
 
 @dataclasses.dataclass(slots=True)
