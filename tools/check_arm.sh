@@ -22,7 +22,8 @@ if command -v ninja > /dev/null; then generator=(-G Ninja); fi
 cmake -S . -B "$folder" "${generator[@]}" -DCMAKE_SYSTEM_NAME=Linux \
   -DCMAKE_SYSTEM_PROCESSOR=aarch64 -DCMAKE_CXX_COMPILER=aarch64-linux-gnu-g++ \
   -DCMAKE_BUILD_TYPE=Release -DTOKENFUSE_BUILD_TESTS=ON \
-  -DTOKENFUSE_BUILD_PYTHON=OFF > /dev/null
+  -DTOKENFUSE_BUILD_PYTHON=OFF -DTOKENFUSE_CUDA=OFF \
+  -DTOKENFUSE_BUILD_CUDA_TESTS=OFF > /dev/null
 log="$folder/build.log"
 if ! cmake --build "$folder" -j "$jobs" > "$log" 2>&1; then
   cat "$log" >&2

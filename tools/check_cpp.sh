@@ -1,39 +1,18 @@
 #!/usr/bin/env bash
 # Build the C++ tests and run them three times: under the address and undefined-behaviour
 # sanitizers, under valgrind where it is installed, and, for what has threads, under the thread
-# sanitizer. Needs cmake and a C++17 compiler; ninja where it is there. JOBS: 2 unless set.
+# sanitizer. Those of the CUDA engine have check_cuda.sh. Needs cmake and a C++17 compiler; ninja
+# where it is there. JOBS: 2 unless set.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-jobs="${JOBS:-2}"
-folder="${CHECK_CPP_FOLDER:-build/check_cpp}"
 threaded='test_thread_pool|test_cpu_engine|test_cpu_engine_calls'
 
-generator=()
-if command -v ninja > /dev/null; then generator=(-G Ninja); fi
+options=(-DTOKENFUSE_BUILD_CUDA_TESTS=OFF -DTOKENFUSE_CUDA=OFF)
+# shellcheck source=tools/build_tests.sh
+source tools/build_tests.sh
 
-# build NAME SANITIZERS FLAGS TARGET...
-build() {
-  local name="$1" sanitizers="$2" flags="$3"
-  shift 3
-  echo "== $name: build"
-  cmake -S . -B "$folder/$name" "${generator[@]}" -DCMAKE_BUILD_TYPE=RelWithDebInfo \
-    -DCMAKE_CXX_FLAGS_RELWITHDEBINFO="$flags" -DTOKENFUSE_BUILD_TESTS=ON \
-    -DTOKENFUSE_BUILD_PYTHON=OFF -DTOKENFUSE_SANITIZE="$sanitizers" > /dev/null
-  # Quiet, so that what ran stays in sight: warnings, or all of it where it fails.
-  local log="$folder/$name/build.log"
-  if ! cmake --build "$folder/$name" -j "$jobs" --target "$@" > "$log" 2>&1; then
-    cat "$log" >&2
-    return 1
-  fi
-  grep -A 6 'warning:' "$log" >&2 || true
-}
-
-# Assertions are in here: no NDEBUG.
-build sanitize address,undefined,float-cast-overflow "-O2 -g" all
-echo "== sanitize: run"
-UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
-  ASAN_OPTIONS=strict_init_order=1:detect_stack_use_after_return=1 \
-  ctest --test-dir "$folder/sanitize" --output-on-failure -j "$jobs"
+build_sanitized all
+run_sanitized
 
 IFS='|' read -r -a threaded_targets <<< "$threaded"
 build thread thread "-O2 -g -DNDEBUG" "${threaded_targets[@]}"
@@ -44,7 +23,7 @@ if setarch "$(uname -m)" -R true 2> /dev/null; then fixed=(setarch "$(uname -m)"
 TSAN_OPTIONS=halt_on_error=1 "${fixed[@]}" \
   ctest --test-dir "$folder/thread" --output-on-failure -R "^($threaded)\$"
 
-build plain "" "-O2 -g -DNDEBUG" all
+build_plain all
 if command -v valgrind > /dev/null; then
   echo "== plain: run under valgrind"
   # It shows programs a CPU without AVX-512, so that variant is not run here. Fair: a thread

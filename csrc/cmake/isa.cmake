@@ -1,5 +1,6 @@
 # The only place that names instruction-set flags. A file x86_<isa>.cc or arm_<isa>.cc of a kernel
 # gets the flags of its set; nothing else does, so the rest runs on any CPU of the architecture.
+# GPU architectures are in cuda.cmake.
 
 set(TOKENFUSE_X86 OFF)
 set(TOKENFUSE_ARM64 OFF)

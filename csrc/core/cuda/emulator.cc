@@ -59,10 +59,11 @@ Block block;
 }
 
 // From within a lane: the launch fails.
-[[noreturn]] void fail(const std::string& what) {
+// Does not take a string: nobody would free it on a stack that is left.
+[[noreturn]] void fail(const char* what) {
   if (block.error.empty()) {
     const Place& at = block.running->place;
-    block.error = what + " (thread " + std::to_string(at.thread) + " of block " +
+    block.error = std::string(what) + " (thread " + std::to_string(at.thread) + " of block " +
                   std::to_string(at.block[0]) + ", " + std::to_string(at.block[1]) + ", " +
                   std::to_string(at.block[2]) + ")";
   }
@@ -313,14 +314,7 @@ void reset_counts() noexcept { counted = {}; }
 
 void run(const KernelCall& call) {
   const std::lock_guard<std::mutex> lock(turn);
-  if (call.num_threads < kWarpSize || call.num_threads > kMaxThreads ||
-      call.num_threads % kWarpSize != 0 || call.grid.x < 1 || call.grid.y < 1 || call.grid.z < 1 ||
-      call.grid.y > 65535 || call.grid.z > 65535) {
-    throw CudaError(call.name, "invalid configuration: " + std::to_string(call.num_threads) +
-                                   " threads, grid " + std::to_string(call.grid.x) + " x " +
-                                   std::to_string(call.grid.y) + " x " +
-                                   std::to_string(call.grid.z));
-  }
+  check_call(call);
   const std::size_t most = device_info(0).shared_bytes_per_block;
   if (call.shared_bytes > most) {
     throw CudaError(call.name, std::to_string(call.shared_bytes) +
@@ -356,7 +350,10 @@ void run(const KernelCall& call) {
       lane.fiber.prepare(block.stacks.get() + i * Fiber::kStackBytes, &lane_main, nullptr);
     }
     run_block(call.num_threads, random);
-    if (!block.error.empty()) throw CudaError(call.name, block.error);
+    if (!block.error.empty()) {
+      for (std::size_t i = 0; i < threads; ++i) block.lanes[i].fiber.abandon();
+      throw CudaError(call.name, block.error);
+    }
   }
 }
 

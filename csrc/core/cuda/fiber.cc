@@ -3,6 +3,10 @@
 #include <cstdint>
 #include <cstring>
 
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#endif
+
 namespace tokenfuse::cuda::emulator {
 
 #if defined(__x86_64__)
@@ -114,6 +118,13 @@ void Fiber::leave() noexcept {
 }
 
 #endif
+
+void Fiber::abandon() noexcept {
+#if defined(__SANITIZE_ADDRESS__)
+  // Its frames never ended, so what lies between their variables is still marked.
+  __asan_unpoison_memory_region(stack_, kStackBytes);
+#endif
+}
 
 void Fiber::begin(Fiber* fiber) noexcept {
 #if defined(__SANITIZE_ADDRESS__)

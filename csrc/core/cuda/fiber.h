@@ -22,6 +22,8 @@ class Fiber {
   void enter() noexcept;
   // From inside: goes back to who entered.
   void leave() noexcept;
+  // From outside, of a fiber that never goes on: its stack may be another's.
+  void abandon() noexcept;
 
  private:
   static void begin(Fiber* fiber) noexcept;

@@ -95,6 +95,9 @@ struct KernelCall {
   const char* name;
 };
 
+// Throws CudaError where no device would take the call.
+void check_call(const KernelCall& call);
+
 class Graph;
 
 // Work in order. While one is being captured (Graph::capture), what is asked of it is kept instead
