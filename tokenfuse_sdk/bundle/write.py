@@ -12,6 +12,7 @@ import numpy as np
 from safetensors.numpy import save
 
 from tokenfuse_sdk.atomic import atomic_folder, check_folder_beside
+from tokenfuse_sdk.bundle.folder import folder_of
 from tokenfuse_sdk.bundle.manifest import (
     FILE_CAPS,
     MANIFEST_NAME,
@@ -36,9 +37,10 @@ def check_output(path: str | os.PathLike[str], *, overwrite: bool = False) -> No
     """Check what `write_bundle` checks of its path: call it before long work.
 
     Raises:
+        BundlePathError: the path is empty.
         BundleExistsError: the path exists, and is no bundle or `overwrite` was not given.
     """
-    target = pathlib.Path(path)
+    target = folder_of(path)
     if not target.is_symlink() and not target.exists():
         return
     if not overwrite:
