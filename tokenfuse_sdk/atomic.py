@@ -89,13 +89,18 @@ def check_output_file(path: str | os.PathLike[str], *, what: str, other: str) ->
             f"{what} cannot be written to {path}, which is a folder; pass {other}"
         )
     folder = pathlib.Path(path).parent
-    # Where it cannot be asked for, writing says why.
-    with contextlib.suppress(PermissionError, ValueError):
-        if not folder.is_dir():
-            raise OutputPathError(
-                f"{what} cannot be written to {path}: there is no folder {folder}; make it, or "
-                f"pass {other}"
-            )
+    try:
+        is_folder = stat.S_ISDIR(os.stat(folder).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        is_folder = False
+    except (OSError, ValueError):
+        # It cannot even be asked for: writing says why.
+        return
+    if not is_folder:
+        raise OutputPathError(
+            f"{what} cannot be written to {path}: there is no folder {folder}; make it, or pass "
+            f"{other}"
+        )
 
 
 def write_output(path: str | os.PathLike[str], data: bytes, *, what: str, other: str) -> None:

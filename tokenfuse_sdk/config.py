@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Any, get_args, get_type_hints
 
 from tokenfuse_sdk.errors import ConfigError, TokenBudgetError
-from tokenfuse_sdk.integers import as_integer, integer_in
+from tokenfuse_sdk.integers import as_integer, checked_int
 
 __all__ = [
     "COMBINATIONS",
@@ -41,22 +41,15 @@ _MAX_TOKENS = 16384
 _MAX_VOCAB = 1 << 20
 
 
-def _checked_int(owner: str, name: str, value: object, low: int, high: int) -> int:
-    number = integer_in(value, low, high)
-    if number is None:
-        raise ConfigError(f"{owner}.{name}={value!r}: need an integer from {low} to {high}")
-    return number
-
-
 def _set_int(config: object, owner: str, name: str, low: int, high: int) -> None:
     """Check a field; what is kept is an int, for JSON and the engine know no other kind."""
-    number = _checked_int(owner, name, getattr(config, name), low, high)
+    number = checked_int(f"{owner}.{name}", getattr(config, name), low, high)
     object.__setattr__(config, name, number)
 
 
 def _set_ints(config: object, owner: str, name: str, low: int, high: int) -> None:
     values = getattr(config, name)
-    numbers = tuple(_checked_int(owner, name, value, low, high) for value in values)
+    numbers = tuple(checked_int(f"{owner}.{name}", value, low, high) for value in values)
     object.__setattr__(config, name, numbers)
 
 
@@ -125,7 +118,7 @@ class VisionConfig:
                 f"vision.image_size={self.image_size} is not a multiple of "
                 f"patch_size={self.patch_size}"
             )
-        _checked_int(own, "num_tokens", self.num_tokens, 1, _MAX_TOKENS)
+        checked_int("vision.num_tokens", self.num_tokens, 1, _MAX_TOKENS)
 
     @property
     def grid_size(self) -> int:

@@ -21,8 +21,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tokenfuse_sdk.config import DecoderConfig, FusionConfig, ModelConfig, TextConfig, VisionConfig
-from tokenfuse_sdk.errors import ConfigError
-from tokenfuse_sdk.integers import integer_in
+from tokenfuse_sdk.integers import checked_int
 
 __all__ = ["FLOPS_PER_MAC", "FlopReport", "FlopRow", "count_flops"]
 
@@ -218,13 +217,6 @@ def _fusion(
     return list(_co_tokenization(config, joined, num_latents)), num_latents
 
 
-def _checked_count(name: str, value: object, limit: int) -> int:
-    count = integer_in(value, 1, limit)
-    if count is None:
-        raise ConfigError(f"{name}={value!r}: this model takes an integer from 1 to {limit}")
-    return count
-
-
 def count_flops(
     config: ModelConfig,
     *,
@@ -246,9 +238,9 @@ def count_flops(
         TokenBudgetError: not one of the config's budgets.
     """
     vision, text, fusion = config.vision, config.text, config.fusion
-    num_text_tokens = _checked_count("num_text_tokens", num_text_tokens, text.max_tokens)
+    num_text_tokens = checked_int("num_text_tokens", num_text_tokens, 1, text.max_tokens)
     most = config.decoder.max_tokens
-    num_answer_tokens = _checked_count("num_answer_tokens", num_answer_tokens, most)
+    num_answer_tokens = checked_int("num_answer_tokens", num_answer_tokens, 1, most)
     num_latents = fusion.check_budget(token_budget)
 
     image = list(_vision(vision))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import operator
 from typing import Any
 
-__all__ = ["as_integer", "integer_in"]
+from tokenfuse_sdk.errors import ConfigError
+
+__all__ = ["as_integer", "checked_int", "integer_in"]
 
 
 def as_integer(value: Any) -> int | None:
@@ -23,3 +25,15 @@ def integer_in(value: Any, low: int, high: int) -> int | None:
     """The same, and None where it is below `low` or above `high`."""
     number = as_integer(value)
     return number if number is not None and low <= number <= high else None
+
+
+def checked_int(name: str, value: Any, low: int, high: int) -> int:
+    """The same, for an argument or a field of a config.
+
+    Raises:
+        ConfigError: it is none, or out of range.
+    """
+    number = integer_in(value, low, high)
+    if number is None:
+        raise ConfigError(f"{name}={value!r}: need an integer from {low} to {high}")
+    return number

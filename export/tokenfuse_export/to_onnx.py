@@ -25,12 +25,11 @@ from tokenfuse_export.verify_onnx import ERROR_BOUND, GraphReport, check_graphs,
 from tokenfuse_sdk.atomic import atomic_folder
 from tokenfuse_sdk.config import ModelConfig
 from tokenfuse_sdk.errors import (
-    ConfigError,
     OutputExistsError,
     OutputPathError,
     UnsupportedModelError,
 )
-from tokenfuse_sdk.integers import integer_in
+from tokenfuse_sdk.integers import checked_int
 from tokenfuse_training.model import JointModel
 
 __all__ = [
@@ -71,13 +70,6 @@ class OnnxExport:
     opset: int
     checked_with: str
     graphs: tuple[GraphReport, ...]
-
-
-def _checked_int(name: str, value: int, low: int, high: int) -> int:
-    number = integer_in(value, low, high)
-    if number is None:
-        raise ConfigError(f"{name}={value!r}: need an integer from {low} to {high}")
-    return number
 
 
 def _check_kind(config: ModelConfig) -> None:
@@ -130,8 +122,8 @@ def export_onnx(
     if not isinstance(model, JointModel):
         model = load_reference(model)
     _check_kind(model.config)
-    batch_size = _checked_int("batch_size", batch_size, 1, _MAX_BATCH)
-    opset = _checked_int("opset", opset, *_OPSETS)
+    batch_size = checked_int("batch_size", batch_size, 1, _MAX_BATCH)
+    opset = checked_int("opset", opset, *_OPSETS)
     budget = model.check_budget(token_budget)
     if not os.fspath(folder):
         raise OutputPathError("folder='': need the path of a folder to make")

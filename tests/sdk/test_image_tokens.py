@@ -106,6 +106,7 @@ def test_a_disk_without_room_leaves_the_file_of_before(path, tmp_path):
     [
         (".", "Is a directory"),
         ("t.safetensors/u", "Not a directory"),
+        ("a" * 300 + "/t", "File name too long"),
         ("a\0b", "null byte"),
         ("none", "there is no file"),
         ("", "is empty"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pathlib
 import shutil
 from collections.abc import Mapping
 
@@ -76,7 +75,7 @@ def write_bundle(
         BundleExistsError: the path exists, and is no bundle or `overwrite` was not given.
         BundleError, ConfigError: what was given does not make a valid bundle; nothing is left.
     """
-    target = pathlib.Path(path)
+    target = folder_of(path)
     check_output(target, overwrite=overwrite)
     contents = {
         "README.md": card.encode("utf-8"),

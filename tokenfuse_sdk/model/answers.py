@@ -9,8 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from tokenfuse_sdk.errors import ConfigError
-from tokenfuse_sdk.integers import integer_in
+from tokenfuse_sdk.integers import checked_int
 from tokenfuse_sdk.model.facts import Facts
 from tokenfuse_sdk.model.pictures import Encoded
 from tokenfuse_sdk.results import Answer, Score, Timings
@@ -26,10 +25,7 @@ def checked_length(facts: Facts, max_tokens: int | None) -> int:
         ConfigError: none that the model can write.
     """
     most = facts.config.decoder.max_tokens
-    length = most if max_tokens is None else integer_in(max_tokens, 1, most)
-    if length is None:
-        raise ConfigError(f"max_tokens={max_tokens!r}: need an integer from 1 to {most}")
-    return length
+    return most if max_tokens is None else checked_int("max_tokens", max_tokens, 1, most)
 
 
 def write(

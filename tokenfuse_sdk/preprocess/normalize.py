@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from tokenfuse_sdk.errors import ConfigError
-from tokenfuse_sdk.integers import integer_in
+from tokenfuse_sdk.integers import checked_int
 
 __all__ = ["PreprocessConfig", "fit_image", "preprocess"]
 
@@ -40,11 +40,7 @@ class PreprocessConfig:
 
     def __post_init__(self) -> None:
         own = "preprocess"
-        size = integer_in(self.image_size, 1, 4096)
-        if size is None:
-            raise ConfigError(
-                f"{own}.image_size={self.image_size!r}: need an integer from 1 to 4096"
-            )
+        size = checked_int(f"{own}.image_size", self.image_size, 1, 4096)
         object.__setattr__(self, "image_size", size)
         if self.fit not in _FITS:
             raise ConfigError(f"{own}.fit={self.fit!r}: choose one of {', '.join(_FITS)}")
