@@ -18,14 +18,27 @@ import sys
 import tempfile
 from collections.abc import Iterator
 
-__all__ = ["atomic_folder", "check_folder_beside", "sync_folder", "write_file"]
+from tokenfuse_sdk.errors import OutputPathError
+
+__all__ = [
+    "atomic_folder",
+    "check_folder_beside",
+    "check_output_file",
+    "sync_folder",
+    "write_file",
+    "write_output",
+]
 
 
 def sync_folder(path: pathlib.Path) -> None:
     """Make renames inside `path` survive a power cut, where the system can."""
     if os.name != "posix":
         return
-    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except PermissionError:
+        # It may be written but not listed: what is in it is whole, and that is all we can say.
+        return
     try:
         os.fsync(descriptor)
     finally:
@@ -62,6 +75,57 @@ def write_file(path: str | os.PathLike[str], data: bytes) -> None:
         temporary.unlink(missing_ok=True)
         raise
     sync_folder(target.parent)
+
+
+def check_output_file(path: str | os.PathLike[str], *, what: str, other: str) -> None:
+    """Check what can be said of a path before there is a file: call it before long work.
+
+    Args and errors: as `write_output`.
+    """
+    if not os.fspath(path):
+        raise OutputPathError(f"{what} cannot be written to an empty path; pass {other}")
+    if os.path.isdir(path):
+        raise OutputPathError(
+            f"{what} cannot be written to {path}, which is a folder; pass {other}"
+        )
+    folder = pathlib.Path(path).parent
+    try:
+        is_folder = stat.S_ISDIR(os.stat(folder).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        is_folder = False
+    except (OSError, ValueError):
+        # It cannot even be asked for: writing says why.
+        return
+    if not is_folder:
+        raise OutputPathError(
+            f"{what} cannot be written to {path}: there is no folder {folder}; make it, or pass "
+            f"{other}"
+        )
+
+
+def write_output(path: str | os.PathLike[str], data: bytes, *, what: str, other: str) -> None:
+    """`write_file` to a path that a user gave.
+
+    Args:
+        path: the file.
+        data: its bytes.
+        what: is written, as a user calls it.
+        other: what to pass where this path does not serve.
+
+    Raises:
+        OutputPathError: no file can be made there; says why, and nothing is left.
+    """
+    check_output_file(path, what=what, other=other)
+    try:
+        write_file(path, data)
+    except (OSError, ValueError) as error:
+        reason = str(error)
+        if isinstance(error, OSError):
+            reason = f"{error.strerror}: {error.filename or path}"
+        raise OutputPathError(
+            f"{what} cannot be written to {path} ({reason}); pass {other}, in a folder "
+            "that you may write to and that has room"
+        ) from error
 
 
 def _with_a_name(target: pathlib.Path) -> pathlib.Path:

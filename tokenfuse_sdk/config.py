@@ -14,7 +14,8 @@ import math
 from collections.abc import Mapping
 from typing import Any, get_args, get_type_hints
 
-from tokenfuse_sdk.errors import ConfigError
+from tokenfuse_sdk.errors import ConfigError, TokenBudgetError
+from tokenfuse_sdk.integers import as_integer, checked_int
 
 __all__ = [
     "COMBINATIONS",
@@ -40,9 +41,16 @@ _MAX_TOKENS = 16384
 _MAX_VOCAB = 1 << 20
 
 
-def _check_int(owner: str, name: str, value: object, low: int, high: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise ConfigError(f"{owner}.{name}={value!r}: need an integer from {low} to {high}")
+def _set_int(config: object, owner: str, name: str, low: int, high: int) -> None:
+    """Check a field; what is kept is an int, for JSON and the engine know no other kind."""
+    number = checked_int(f"{owner}.{name}", getattr(config, name), low, high)
+    object.__setattr__(config, name, number)
+
+
+def _set_ints(config: object, owner: str, name: str, low: int, high: int) -> None:
+    values = getattr(config, name)
+    numbers = tuple(checked_int(f"{owner}.{name}", value, low, high) for value in values)
+    object.__setattr__(config, name, numbers)
 
 
 def _check_choice(owner: str, name: str, value: object, choices: tuple[str, ...]) -> None:
@@ -86,12 +94,12 @@ class VisionConfig:
 
     def __post_init__(self) -> None:
         own = "vision"
-        _check_int(own, "image_size", self.image_size, 1, 4096)
-        _check_int(own, "patch_size", self.patch_size, 1, 256)
-        _check_int(own, "width", self.width, 1, _MAX_WIDTH)
-        _check_int(own, "num_layers", self.num_layers, 0, _MAX_LAYERS)
-        _check_int(own, "num_heads", self.num_heads, 1, 256)
-        _check_int(own, "mlp_dim", self.mlp_dim, 1, 8 * _MAX_WIDTH)
+        _set_int(self, own, "image_size", 1, 4096)
+        _set_int(self, own, "patch_size", 1, 256)
+        _set_int(self, own, "width", 1, _MAX_WIDTH)
+        _set_int(self, own, "num_layers", 0, _MAX_LAYERS)
+        _set_int(self, own, "num_heads", 1, 256)
+        _set_int(self, own, "mlp_dim", 1, 8 * _MAX_WIDTH)
         _check_choice(own, "activation", self.activation, ACTIVATIONS)
         _check_eps(own, "eps", self.eps)
         _check_heads(own, self.width, self.num_heads)
@@ -99,8 +107,7 @@ class VisionConfig:
             raise ConfigError(f"vision.class_token={self.class_token!r}: need true or false")
         if len(self.stem_widths) > 4:
             raise ConfigError(f"vision.stem_widths has {len(self.stem_widths)} entries; at most 4")
-        for width in self.stem_widths:
-            _check_int(own, "stem_widths", width, 1, 1024)
+        _set_ints(self, own, "stem_widths", 1, 1024)
         if self.patch_size % (1 << len(self.stem_widths)):
             raise ConfigError(
                 f"vision.patch_size={self.patch_size} is not a multiple of the stem's stride "
@@ -111,7 +118,7 @@ class VisionConfig:
                 f"vision.image_size={self.image_size} is not a multiple of "
                 f"patch_size={self.patch_size}"
             )
-        _check_int(own, "num_tokens", self.num_tokens, 1, _MAX_TOKENS)
+        checked_int("vision.num_tokens", self.num_tokens, 1, _MAX_TOKENS)
 
     @property
     def grid_size(self) -> int:
@@ -146,15 +153,15 @@ class TextConfig:
 
     def __post_init__(self) -> None:
         own = "text"
-        _check_int(own, "vocab_size", self.vocab_size, 4, _MAX_VOCAB)
-        _check_int(own, "width", self.width, 1, _MAX_WIDTH)
-        _check_int(own, "num_layers", self.num_layers, 1, _MAX_LAYERS)
-        _check_int(own, "num_heads", self.num_heads, 1, 256)
-        _check_int(own, "head_dim", self.head_dim, 1, 1024)
-        _check_int(own, "mlp_dim", self.mlp_dim, 1, 8 * _MAX_WIDTH)
-        _check_int(own, "max_tokens", self.max_tokens, 1, _MAX_TOKENS)
-        _check_int(own, "num_buckets", self.num_buckets, 4, 1024)
-        _check_int(own, "max_distance", self.max_distance, 2, 1 << 20)
+        _set_int(self, own, "vocab_size", 4, _MAX_VOCAB)
+        _set_int(self, own, "width", 1, _MAX_WIDTH)
+        _set_int(self, own, "num_layers", 1, _MAX_LAYERS)
+        _set_int(self, own, "num_heads", 1, 256)
+        _set_int(self, own, "head_dim", 1, 1024)
+        _set_int(self, own, "mlp_dim", 1, 8 * _MAX_WIDTH)
+        _set_int(self, own, "max_tokens", 1, _MAX_TOKENS)
+        _set_int(self, own, "num_buckets", 4, 1024)
+        _set_int(self, own, "max_distance", 2, 1 << 20)
         _check_eps(own, "eps", self.eps)
         if self.num_buckets % 4 or self.max_distance <= self.num_buckets // 2:
             raise ConfigError(
@@ -191,13 +198,13 @@ class FusionConfig:
         _check_choice(own, "resampler", self.resampler, RESAMPLERS)
         _check_choice(own, "combination", self.combination, COMBINATIONS)
         _check_choice(own, "activation", self.activation, ACTIVATIONS)
-        _check_int(own, "width", self.width, 1, _MAX_WIDTH)
-        _check_int(own, "num_heads", self.num_heads, 1, 256)
-        _check_int(own, "mlp_dim", self.mlp_dim, 1, 8 * _MAX_WIDTH)
-        _check_int(own, "num_latents", self.num_latents, 1, 4096)
-        _check_int(own, "num_iterations", self.num_iterations, 1, _MAX_LAYERS)
-        _check_int(own, "num_layers", self.num_layers, 0, _MAX_LAYERS)
-        _check_int(own, "resampler_hidden", self.resampler_hidden, 1, _MAX_WIDTH)
+        _set_int(self, own, "width", 1, _MAX_WIDTH)
+        _set_int(self, own, "num_heads", 1, 256)
+        _set_int(self, own, "mlp_dim", 1, 8 * _MAX_WIDTH)
+        _set_int(self, own, "num_latents", 1, 4096)
+        _set_int(self, own, "num_iterations", 1, _MAX_LAYERS)
+        _set_int(self, own, "num_layers", 0, _MAX_LAYERS)
+        _set_int(self, own, "resampler_hidden", 1, _MAX_WIDTH)
         _check_eps(own, "eps", self.eps)
         _check_heads(own, self.width, self.num_heads)
         if self.num_layers % self.num_iterations:
@@ -205,14 +212,29 @@ class FusionConfig:
                 f"fusion.num_layers={self.num_layers} is not a multiple of "
                 f"num_iterations={self.num_iterations}"
             )
-        for budget in self.token_budgets:
-            _check_int(own, "token_budgets", budget, 1, self.num_latents)
+        _set_ints(self, own, "token_budgets", 1, self.num_latents)
         budgets = self.token_budgets
         if not budgets or list(budgets) != sorted(set(budgets)) or budgets[-1] != self.num_latents:
             raise ConfigError(
                 f"fusion.token_budgets={list(budgets)}: need increasing values that end with "
                 f"num_latents={self.num_latents}"
             )
+
+    def check_budget(self, token_budget: int | None, default: int | None = None) -> int:
+        """One of the budgets, as an int; for None it is `default`, or else the full budget.
+
+        Raises:
+            TokenBudgetError: not one of the budgets.
+        """
+        if token_budget is None:
+            return self.num_latents if default is None else default
+        budget = as_integer(token_budget)
+        if budget is None or budget not in self.token_budgets:
+            raise TokenBudgetError(
+                f"token_budget={token_budget!r} is not one of {list(self.token_budgets)}; pick "
+                "one of these"
+            )
+        return budget
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,11 +250,11 @@ class DecoderConfig:
 
     def __post_init__(self) -> None:
         own = "decoder"
-        _check_int(own, "num_layers", self.num_layers, 1, _MAX_LAYERS)
-        _check_int(own, "num_heads", self.num_heads, 1, 256)
-        _check_int(own, "head_dim", self.head_dim, 1, 1024)
-        _check_int(own, "mlp_dim", self.mlp_dim, 1, 8 * _MAX_WIDTH)
-        _check_int(own, "max_tokens", self.max_tokens, 1, 1024)
+        _set_int(self, own, "num_layers", 1, _MAX_LAYERS)
+        _set_int(self, own, "num_heads", 1, 256)
+        _set_int(self, own, "head_dim", 1, 1024)
+        _set_int(self, own, "mlp_dim", 1, 8 * _MAX_WIDTH)
+        _set_int(self, own, "max_tokens", 1, 1024)
         _check_eps(own, "eps", self.eps)
 
 

@@ -26,6 +26,7 @@ __all__ = [
     "NotFiniteError",
     "OpError",
     "OutputExistsError",
+    "OutputPathError",
     "PrecisionError",
     "QuestionError",
     "TensorDataError",
@@ -34,6 +35,7 @@ __all__ = [
     "TokenBudgetError",
     "TokenfuseError",
     "TokensError",
+    "TokensMissingFileError",
     "UnsupportedModelError",
 ]
 
@@ -91,11 +93,19 @@ class ModelClosedError(TokenfuseError, RuntimeError):
 
 
 class TokensError(TokenfuseError, ValueError):
-    """ImageTokens do not belong to this model, or their file is damaged."""
+    """ImageTokens do not belong to this model, or their file is damaged or cannot be read."""
+
+
+class TokensMissingFileError(TokensError, FileNotFoundError):
+    """The file of ImageTokens is not there."""
 
 
 class OutputExistsError(TokenfuseError, FileExistsError):
     """An output file exists already and `--overwrite` was not given."""
+
+
+class OutputPathError(TokenfuseError, OSError):
+    """An output cannot be written where it was to go; nothing of it is there."""
 
 
 class BundleError(TokenfuseError, ValueError):

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tokenfuse_sdk.config import DecoderConfig, FusionConfig, ModelConfig, TextConfig, VisionConfig
-from tokenfuse_sdk.errors import ConfigError, TokenBudgetError
+from tokenfuse_sdk.integers import checked_int
 
 __all__ = ["FLOPS_PER_MAC", "FlopReport", "FlopRow", "count_flops"]
 
@@ -217,11 +217,6 @@ def _fusion(
     return list(_co_tokenization(config, joined, num_latents)), num_latents
 
 
-def _check_count(name: str, value: object, limit: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= limit:
-        raise ConfigError(f"{name}={value!r}: this model takes an integer from 1 to {limit}")
-
-
 def count_flops(
     config: ModelConfig,
     *,
@@ -243,14 +238,10 @@ def count_flops(
         TokenBudgetError: not one of the config's budgets.
     """
     vision, text, fusion = config.vision, config.text, config.fusion
-    _check_count("num_text_tokens", num_text_tokens, text.max_tokens)
-    _check_count("num_answer_tokens", num_answer_tokens, config.decoder.max_tokens)
-    budgets = fusion.token_budgets
-    num_latents = budgets[-1] if token_budget is None else token_budget
-    if num_latents not in budgets:
-        raise TokenBudgetError(
-            f"token_budget={token_budget!r} is not one of {list(budgets)}; pick one of these"
-        )
+    num_text_tokens = checked_int("num_text_tokens", num_text_tokens, 1, text.max_tokens)
+    most = config.decoder.max_tokens
+    num_answer_tokens = checked_int("num_answer_tokens", num_answer_tokens, 1, most)
+    num_latents = fusion.check_budget(token_budget)
 
     image = list(_vision(vision))
     image.append(("image_projection", vision.num_tokens * vision.width * fusion.width))

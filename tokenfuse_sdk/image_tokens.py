@@ -8,14 +8,18 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-import pathlib
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tokenfuse_sdk.bundle import read_safetensors
-from tokenfuse_sdk.errors import BundleError, OutputExistsError, TokensError
+from tokenfuse_sdk.errors import (
+    BundleError,
+    OutputExistsError,
+    TokensError,
+    TokensMissingFileError,
+)
 from tokenfuse_sdk.plain_file import PlainFileError, read_plain_file
 
 __all__ = ["ImageTokens"]
@@ -24,6 +28,7 @@ _FORMAT = "tokenfuse-image-tokens"
 _VERSION = "1"
 # 4,096 tokens of width 8,192 are 128 MiB: the largest that a config may have.
 _MAX_FILE_BYTES = (128 << 20) + (1 << 20)
+_PASS_ANOTHER = "pass a file that ImageTokens.save wrote"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -75,47 +80,55 @@ class ImageTokens:
         """Write a safetensors file, whole or not at all.
 
         Raises:
+            OutputPathError: no file can be made there: no such folder, a folder itself, no
+                permission, no room. Nothing is left.
             OutputExistsError: the path exists and `overwrite` was not given.
-            OSError: the folder is not there or cannot be written.
         """
         # An answer needs neither.
         from safetensors.numpy import save
 
-        from tokenfuse_sdk.atomic import write_file
+        from tokenfuse_sdk.atomic import check_output_file, write_output
 
-        target = pathlib.Path(path)
-        if not overwrite and (target.exists() or target.is_symlink()):
-            raise OutputExistsError(f"{target} exists; pass overwrite=True or another path")
+        words = {"what": "the image tokens", "other": "another path"}
+        check_output_file(path, **words)
+        if not overwrite and os.path.lexists(path):
+            raise OutputExistsError(f"{path} exists; pass overwrite=True or another path")
         metadata = {
             "format": _FORMAT,
             "version": _VERSION,
             "model_name": self.model_name,
             "weights_sha256": self.weights_sha256,
         }
-        write_file(target, save({"image_tokens": self.f_ND}, metadata=metadata))
+        write_output(path, save({"image_tokens": self.f_ND}, metadata=metadata), **words)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> ImageTokens:
         """Read what `save` wrote.
 
         Raises:
-            TokensError: not such a file, damaged, or with values that are not finite.
-            FileNotFoundError: it is not there.
+            TokensMissingFileError: it is not there.
+            TokensError: it cannot be read, is no such file, damaged, or with values that are
+                not finite.
         """
-        source = pathlib.Path(path)
+        if not os.fspath(path):
+            raise TokensError(f"the path of the image tokens is empty; {_PASS_ANOTHER}")
         try:
-            data = read_plain_file(source, max_bytes=_MAX_FILE_BYTES)
+            data = read_plain_file(path, max_bytes=_MAX_FILE_BYTES)
+        except FileNotFoundError as error:
+            raise TokensMissingFileError(f"there is no file {path}; {_PASS_ANOTHER}") from error
         except PlainFileError as error:
-            raise TokensError(f"{error}; pass a file that ImageTokens.save wrote") from error
+            raise TokensError(f"{error}; {_PASS_ANOTHER}") from error
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise TokensError(f"{path} cannot be read ({reason}); {_PASS_ANOTHER}") from error
         try:
-            arrays, metadata = read_safetensors(data, str(source))
+            arrays, metadata = read_safetensors(data, str(path))
         except BundleError as error:
             raise TokensError(f"{error}; encode the picture again") from error
         known = metadata.get("format") == _FORMAT and set(arrays) == {"image_tokens"}
         if not known or metadata.get("version") != _VERSION:
             raise TokensError(
-                f"{source} does not hold image tokens of version {_VERSION}; pass a file that "
-                "ImageTokens.save wrote"
+                f"{path} does not hold image tokens of version {_VERSION}; {_PASS_ANOTHER}"
             )
         return cls(
             f_ND=arrays["image_tokens"],

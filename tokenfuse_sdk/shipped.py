@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import pathlib
 from typing import Any
+
+from tokenfuse_sdk.errors import ConfigError
 
 __all__ = ["example_images", "example_questions", "find_bundle", "shipped_models"]
 
@@ -18,11 +21,20 @@ def shipped_models() -> tuple[str, ...]:
     return tuple(sorted(path.parent.name for path in _MODELS.glob("*/manifest.json")))
 
 
-def find_bundle(name_or_path: str | pathlib.Path) -> pathlib.Path:
-    """The folder of a shipped model's name, and any other path as it is."""
-    if isinstance(name_or_path, str) and name_or_path in shipped_models():
-        return _MODELS / name_or_path
-    return pathlib.Path(name_or_path)
+def find_bundle(model: str | os.PathLike[str]) -> pathlib.Path:
+    """The folder of a shipped model's name, and any other path as it is.
+
+    Raises:
+        ConfigError: the empty text, which `pathlib` would take for the folder one stands in; or
+            no text and no path.
+    """
+    if not isinstance(model, str | os.PathLike) or not os.fspath(model):
+        raise ConfigError(
+            f"model={model!r}: need the name of a shipped model or the path of a bundle"
+        )
+    if isinstance(model, str) and model in shipped_models():
+        return _MODELS / model
+    return pathlib.Path(model)
 
 
 def example_images() -> tuple[pathlib.Path, ...]:

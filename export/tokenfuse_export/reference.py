@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pathlib
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,7 @@ def load_reference(bundle: str | os.PathLike[str]) -> JointModel:
     Raises:
         BundleError: it is missing, damaged or hostile; its kinds say which.
     """
-    folder = find_bundle(bundle if isinstance(bundle, str) else pathlib.Path(bundle))
+    folder = find_bundle(bundle)
     if not folder.exists():
         raise BundleMissingFileError(f"there is no bundle at {folder}; pass the path of one")
     read = read_bundle(folder)

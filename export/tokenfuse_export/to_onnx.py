@@ -24,7 +24,12 @@ from tokenfuse_export.reference import load_reference
 from tokenfuse_export.verify_onnx import ERROR_BOUND, GraphReport, check_graphs, refuse_errors
 from tokenfuse_sdk.atomic import atomic_folder
 from tokenfuse_sdk.config import ModelConfig
-from tokenfuse_sdk.errors import ConfigError, OutputExistsError, UnsupportedModelError
+from tokenfuse_sdk.errors import (
+    OutputExistsError,
+    OutputPathError,
+    UnsupportedModelError,
+)
+from tokenfuse_sdk.integers import checked_int
 from tokenfuse_training.model import JointModel
 
 __all__ = [
@@ -67,18 +72,12 @@ class OnnxExport:
     graphs: tuple[GraphReport, ...]
 
 
-def _check_options(config: ModelConfig, batch_size: int, opset: int) -> None:
+def _check_kind(config: ModelConfig) -> None:
     if config.fusion.kind != "joint_adaptive":
         raise UnsupportedModelError(
             f"fusion.kind={config.fusion.kind!r} has no ONNX graphs; export a model of kind "
             "'joint_adaptive'"
         )
-    for name, value, low, high in (
-        ("batch_size", batch_size, 1, _MAX_BATCH),
-        ("opset", opset, *_OPSETS),
-    ):
-        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            raise ConfigError(f"{name}={value!r}: need an integer from {low} to {high}")
 
 
 def export_onnx(
@@ -112,7 +111,8 @@ def export_onnx(
     Raises:
         UnsupportedModelError: the fusion is one of the baselines.
         TokenBudgetError: not one of the model's budgets.
-        OutputExistsError: the folder is there and `overwrite` is false.
+        OutputExistsError, OutputPathError: the folder is there and `overwrite` is false, or its
+            path is empty.
         ExportError: onnx or onnxscript is missing, or a graph is further from PyTorch than
             `error_bound`; nothing is written.
     """
@@ -121,8 +121,12 @@ def export_onnx(
 
     if not isinstance(model, JointModel):
         model = load_reference(model)
-    _check_options(model.config, batch_size, opset)
+    _check_kind(model.config)
+    batch_size = checked_int("batch_size", batch_size, 1, _MAX_BATCH)
+    opset = checked_int("opset", opset, *_OPSETS)
     budget = model.check_budget(token_budget)
+    if not os.fspath(folder):
+        raise OutputPathError("folder='': need the path of a folder to make")
     target = pathlib.Path(folder)
     if target.exists() and not overwrite:
         raise OutputExistsError(f"{target} is there already; pass overwrite=True to replace it")

@@ -121,8 +121,8 @@ def test_times_in_json_are_those_of_the_work(run, picture, bundle):
 
 def test_tokens_are_kept_and_asked(run, picture, bundle):
     common = ("-m", bundle)
-    code, out, _ = run("answer", picture, "--save-tokens", "t.safetensors", *common)
-    assert (code, out) == (0, "")
+    code, out, err = run("answer", picture, "--save-tokens", "t.safetensors", *common)
+    assert (code, out, err) == (0, "", "wrote t.safetensors\n")
     _, direct, _ = run("answer", picture, "is there a star?", *common)
     code, out, _ = run("answer", "t.safetensors", "is there a star?", *common)
     assert (code, out) == (0, direct)
@@ -138,7 +138,21 @@ def test_tokens_are_kept_and_asked(run, picture, bundle):
     [
         (("answer", "none.png", "is there a star?"), 1, "none.png"),
         (("answer", "{picture}", ""), 1, "empty"),
-        (("answer", "{picture}"), 2, "--caption"),
+        (("answer", "{picture}"), 2, "a question is needed; ask one, or pass --caption"),
+        (("answer", "{picture}"), 2, "--save-tokens FILE to encode it only"),
+        (("answer", "", "is there a star?"), 2, "the path is empty"),
+        (("answer", "{picture}", "--save-tokens", ""), 2, "the path is empty"),
+        (("answer", "{picture}", "--save-tokens", "."), 1, "ends in .safetensors"),
+        (("answer", "none.safetensors", "is there a star?"), 1, "there is no file none.safe"),
+        (("answer", "{picture}", "is there?", "-m", ""), 1, "model='': need the name"),
+        (("demo", "-o", ""), 2, "the path is empty"),
+        (("info", "-m", ""), 1, "model='': need the name"),
+        (("precisions", ""), 1, "model='': need the name"),
+        (("evaluate", "-m", ""), 1, "model='': need the name"),
+        (("flops", "--config", ""), 2, "does not exist"),
+        (("train", "scenes-nano", "-o", ""), 2, "the path is empty"),
+        (("train", "scenes-nano", "-o", "new", "--work", ""), 2, "the path is empty"),
+        (("train", "scenes-nano", "-o", "new", "--start-from", ""), 2, "the path is empty"),
         (("answer", "{picture}", "--caption", "--candidate", "yes"), 2, "needs a question"),
         (("answer", "{picture}", "is there?", "-m", "none"), 1, "no bundle"),
         (("answer", "{picture}", "is there?", "--device", "cuda"), 1, "CUDA"),
@@ -254,3 +268,20 @@ def test_save_tokens_spares_the_picture(run, picture, bundle):
     code, _, err = run("answer", picture, "-m", bundle, *own)
     assert (code, "ends in .safetensors" in err) == (1, True)
     assert pathlib.Path(picture).read_bytes() == before
+
+
+@pytest.mark.parametrize("target", ["none/t.safetensors", "file/t.safetensors", "t.safetensors"])
+def test_tokens_that_cannot_be_kept_are_told_before_the_work(
+    run, picture, bundle, target, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("tokenfuse_sdk.load", lambda *args, **options: pytest.fail("it worked"))
+    (tmp_path / "file").touch()
+    (tmp_path / "t.safetensors").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    own = ("--save-tokens", target, "--overwrite")
+    code, out, err = run("answer", picture, "-m", bundle, *own)
+    assert (code, out) == (1, "")
+    assert ("is a folder" if target == "t.safetensors" else "there is no folder") in err
+    assert "pass another --save-tokens" in err
+    assert "Errno" not in err
+    assert sorted(tmp_path.rglob("*")) == before

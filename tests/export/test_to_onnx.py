@@ -16,6 +16,7 @@ from tokenfuse_sdk.errors import (
     BundleMissingFileError,
     ConfigError,
     OutputExistsError,
+    OutputPathError,
     TokenBudgetError,
     UnsupportedModelError,
 )
@@ -189,6 +190,8 @@ def test_options_that_are_refused(bundle_parts, tmp_path):
             export_onnx(model, target, **options)
     with pytest.raises(BundleMissingFileError):
         export_onnx(tmp_path / "nothing", target)
+    with pytest.raises(OutputPathError, match="folder=''"):
+        export_onnx(model, "", overwrite=True)
     target.mkdir()
     with pytest.raises(OutputExistsError, match="overwrite"):
         export_onnx(model, target)

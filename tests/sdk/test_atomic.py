@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 
@@ -55,3 +56,18 @@ def test_what_cannot_be_replaced_is_named(tmp_path):
         write_file(tmp_path / "a", b"x")
     assert caught.value.filename == str(tmp_path / "a")
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_folder_that_may_be_written_but_not_listed_takes_a_file(tmp_path, monkeypatch):
+    opened = os.open
+
+    # Root lists everything, so the system's answer is given here.
+    def refuse(name, flags, *args):
+        if flags == os.O_RDONLY:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(name))
+        return opened(name, flags, *args)
+
+    monkeypatch.setattr(os, "open", refuse)
+    write_file(tmp_path / "a", b"x")
+    monkeypatch.undo()
+    assert (tmp_path / "a").read_bytes() == b"x"

@@ -12,7 +12,14 @@ import numpy as np
 import pytest
 
 from tokenfuse_sdk import atomic, errors
-from tokenfuse_sdk.bundle import FORMAT_VERSION, read_bundle, write_bundle
+from tokenfuse_sdk.bundle import (
+    FORMAT_VERSION,
+    check_output,
+    check_record,
+    read_bundle,
+    write_bundle,
+)
+from tokenfuse_sdk.shipped import find_bundle
 
 
 def test_what_was_written_is_read(bundle_parts, bundle):
@@ -158,3 +165,20 @@ def test_an_exchange_that_fails_is_told(bundle, tmp_path):
     with pytest.raises(FileNotFoundError):
         if not atomic._exchange(bundle, tmp_path / "none"):
             pytest.skip("needs a file system that exchanges paths")
+
+
+def test_an_empty_path_is_not_the_folder_that_one_stands_in(bundle_parts, bundle, monkeypatch):
+    monkeypatch.chdir(bundle)
+    before = {path.name: path.read_bytes() for path in bundle.iterdir()}
+    assert read_bundle(".").digest == read_bundle(bundle).digest
+    for call in (
+        lambda: read_bundle(""),
+        lambda: check_record("", overwrite=True),
+        lambda: check_output("", overwrite=True),
+        lambda: write_bundle("", **bundle_parts, overwrite=True),
+    ):
+        with pytest.raises(errors.BundlePathError, match="path of the bundle is empty"):
+            call()
+    assert {path.name: path.read_bytes() for path in bundle.iterdir()} == before
+    with pytest.raises(errors.ConfigError, match="model='': need the name"):
+        find_bundle("")

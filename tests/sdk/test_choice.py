@@ -137,7 +137,7 @@ def test_a_model_says_which_precision_and_why(bundle, record_of, monkeypatch):
     record_precisions(bundle, record_of(read_bundle(bundle), bf16=1_000, int8=2_000))
     for times, chosen in ((FASTER, "int8"), (dict.fromkeys(FASTER, 1.0), "fp32")):
         monkeypatch.setattr(
-            "tokenfuse_sdk.model.choose_precision",
+            "tokenfuse_sdk.model.loading.choose_precision",
             lambda placement, read, times=times: choose_precision(
                 placement, read, probe=lambda config, names: {n: times[n] for n in names}
             ),

@@ -112,8 +112,6 @@ def test_tokens_are_saved_and_loaded(model, image, tmp_path):
     with pytest.raises(errors.OutputExistsError):
         tokens.save(path)
     tokens.save(path, overwrite=True)
-    with pytest.raises(FileNotFoundError):
-        tokens.save(tmp_path / "none" / "image.safetensors")
 
 
 def test_tokens_cannot_be_changed(model, image):
@@ -179,8 +177,6 @@ def test_a_pipe_in_place_of_a_file_does_not_block(model, tmp_path):
         thread.start()
         thread.join(30)
     assert found == [errors.TokensError, errors.ImageError]
-    with pytest.raises(OSError):
-        tf.ImageTokens.load(tmp_path)
 
 
 def test_many_questions_of_one_picture_encode_it_once(model, image, monkeypatch):
@@ -285,7 +281,7 @@ def test_a_device_that_is_not_there_says_why(bundle):
         tf.load(bundle, device="tpu")
     with pytest.raises(errors.PrecisionError, match="fp32"):
         tf.load(bundle, precision="int4")
-    for num_threads in (0, -3, 1.5, 10**9):
+    for num_threads in (0, -3, 1.5, 10**9, "2", True, np.True_, np.float32(2), np.array([2])):
         with pytest.raises(errors.ConfigError, match="num_threads"):
             tf.load(bundle, num_threads=num_threads)
 
@@ -393,11 +389,23 @@ def test_words_of_a_candidate_that_nobody_knows_are_named(model, image):
         model.score(image, "is there a star?", ["yes", ""])
 
 
-def test_a_budget_may_be_any_integer(model, image):
-    assert model.encode_image(image, token_budget=np.int64(4)).num_tokens == 4
-    for budget in (4.0, "4", True, np.float32(4)):
-        with pytest.raises(errors.TokenBudgetError):
-            model.encode_image(image, token_budget=budget)
+@pytest.mark.parametrize("kind", [np.int64, np.int8, np.uint16, np.array])
+def test_integers_may_be_of_any_kind(bundle, image, kind):
+    with tf.load(bundle, num_threads=kind(1), token_budget=kind(4)) as model:
+        assert (model.info.num_threads, model.token_budget) == (1, 4)
+        json.dumps(model.info.to_dict())
+        assert model.encode_image(image, token_budget=kind(2)).num_tokens == 2
+        answer = model.answer(image, "is there a star?", token_budget=kind(2), max_tokens=kind(1))
+        assert (answer.token_budget, answer.num_tokens) == (2, 1)
+        json.dumps(answer.to_dict())
+
+
+@pytest.mark.parametrize("budget", [np.True_, np.float32(4), np.array([4]), np.array(4.0)])
+def test_what_is_no_integer_is_no_budget_and_no_length(model, image, budget):
+    with pytest.raises(errors.TokenBudgetError, match=r"\[2, 4, 8\]"):
+        model.encode_image(image, token_budget=budget)
+    with pytest.raises(errors.ConfigError, match="1 to 32"):
+        model.caption(image, max_tokens=budget)
 
 
 def test_a_model_is_not_pickled_and_says_why(model):

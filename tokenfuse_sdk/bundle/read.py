@@ -8,17 +8,16 @@ import errno
 import hashlib
 import os
 import pathlib
-import stat
 from collections.abc import Iterator, Mapping
 
 import numpy as np
 
 from tokenfuse_sdk.background import Background
+from tokenfuse_sdk.bundle.folder import check_folder, folder_of
 from tokenfuse_sdk.bundle.manifest import (
     FILE_CAPS,
     MANIFEST_CAP,
     MANIFEST_NAME,
-    OPTIONAL_FILES,
     FileEntry,
     Manifest,
     parse_manifest,
@@ -97,45 +96,6 @@ class Bundle:
         entry = self.manifest.files[WEIGHTS_NAME]
         with _bundle_errors(self.path / WEIGHTS_NAME, entry.size, entry):
             self.weights_file.check_unchanged()
-
-
-def _check_folder(path: pathlib.Path) -> None:
-    """A real folder that holds plain files with the format's names, and all of them."""
-    try:
-        mode = path.lstat().st_mode
-    except FileNotFoundError as error:
-        raise BundleMissingFileError(f"there is no bundle at {path}") from error
-    except OSError as error:
-        raise BundlePathError(f"{path} cannot be opened: {error.strerror}") from error
-    if stat.S_ISLNK(mode):
-        raise BundleLinkError(f"{path} is a link; give the folder itself")
-    if not stat.S_ISDIR(mode):
-        raise BundleFormatError(f"{path} is not a folder; a bundle is one")
-    try:
-        (path / MANIFEST_NAME).lstat()
-    except FileNotFoundError as error:
-        # Said first: what else lies in a folder that is no bundle is no business of ours.
-        raise BundleMissingFileError(
-            f"{path} is no bundle: it has no {MANIFEST_NAME}; pass the path of one"
-        ) from error
-    except OSError as error:
-        raise BundlePathError(f"{path} cannot be opened: {error.strerror}") from error
-    allowed = {*FILE_CAPS, MANIFEST_NAME}
-    found = set()
-    with os.scandir(path) as entries:
-        for entry in entries:
-            if entry.is_symlink():
-                raise BundleLinkError(f"{path / entry.name} is a link; a bundle holds plain files")
-            if entry.name not in allowed:
-                raise BundlePathError(
-                    f"{path} holds {entry.name!r}, which the format does not have; remove it"
-                )
-            if not entry.is_file(follow_symlinks=False):
-                raise BundleLinkError(f"{path / entry.name} is not a plain file")
-            found.add(entry.name)
-    missing = sorted(allowed - OPTIONAL_FILES - found)
-    if missing:
-        raise BundleMissingFileError(f"{path} lacks {', '.join(missing)}")
 
 
 def _wrong_size(path: pathlib.Path, num_bytes: int, expected: FileEntry) -> BundleSizeError:
@@ -230,8 +190,8 @@ def read_bundle(path: str | os.PathLike[str], *, with_record: bool = True) -> Bu
         BundleError: one of its kinds, naming the file and what is wrong with it.
         ConfigError: config.json or preprocessor_config.json holds a bad value.
     """
-    folder = pathlib.Path(path)
-    _check_folder(folder)
+    folder = folder_of(path)
+    check_folder(folder)
     manifest = parse_manifest(_read_file(folder / MANIFEST_NAME, MANIFEST_CAP, None))
 
     def read(name: str) -> bytes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pathlib
 import shutil
 from collections.abc import Mapping
 
@@ -12,6 +11,7 @@ import numpy as np
 from safetensors.numpy import save
 
 from tokenfuse_sdk.atomic import atomic_folder, check_folder_beside
+from tokenfuse_sdk.bundle.folder import folder_of
 from tokenfuse_sdk.bundle.manifest import (
     FILE_CAPS,
     MANIFEST_NAME,
@@ -36,9 +36,10 @@ def check_output(path: str | os.PathLike[str], *, overwrite: bool = False) -> No
     """Check what `write_bundle` checks of its path: call it before long work.
 
     Raises:
+        BundlePathError: the path is empty.
         BundleExistsError: the path exists, and is no bundle or `overwrite` was not given.
     """
-    target = pathlib.Path(path)
+    target = folder_of(path)
     if not target.is_symlink() and not target.exists():
         return
     if not overwrite:
@@ -74,7 +75,7 @@ def write_bundle(
         BundleExistsError: the path exists, and is no bundle or `overwrite` was not given.
         BundleError, ConfigError: what was given does not make a valid bundle; nothing is left.
     """
-    target = pathlib.Path(path)
+    target = folder_of(path)
     check_output(target, overwrite=overwrite)
     contents = {
         "README.md": card.encode("utf-8"),

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import pathlib
 
 import click
 
-from tokenfuse_sdk.cli.options import model_options
+from tokenfuse_sdk.cli.options import FilledPath, model_options
 
 __all__ = ["answer"]
 
@@ -16,7 +17,7 @@ _TOKENS_SUFFIX = ".safetensors"
 
 
 @click.command()
-@click.argument("image", type=click.Path(path_type=pathlib.Path))
+@click.argument("image", type=FilledPath(path_type=pathlib.Path))
 @click.argument("questions", nargs=-1)
 @model_options
 @click.option("--caption", is_flag=True, help="Describe the picture as well.")
@@ -24,7 +25,7 @@ _TOKENS_SUFFIX = ".safetensors"
 @click.option("--max-tokens", type=int, default=None, help="Of an answer.")
 @click.option(
     "--save-tokens",
-    type=click.Path(path_type=pathlib.Path),
+    type=FilledPath(path_type=pathlib.Path),
     help="Keep the image tokens; pass the file as IMAGE later.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace the file of --save-tokens.")
@@ -46,7 +47,10 @@ def answer(
 ) -> None:
     """Answer QUESTIONS about IMAGE: a picture, or image tokens kept with --save-tokens."""
     if not questions and not caption and save_tokens is None:
-        raise click.UsageError("ask a question, or pass --caption")
+        raise click.UsageError(
+            "a question is needed; ask one, or pass --caption to describe the picture, or "
+            "--save-tokens FILE to encode it only"
+        )
     if candidates and not questions:
         raise click.UsageError("--candidate needs a question")
     if save_tokens is not None:
@@ -66,6 +70,7 @@ def answer(
             tokens, preprocess_ms, encode_ms = model._encode_timed(image, token_budget)
         if save_tokens is not None:
             tokens.save(save_tokens, overwrite=overwrite)
+            click.echo(f"wrote {save_tokens}", err=True)
         answers = [
             model.answer(tokens, question, token_budget=token_budget, max_tokens=max_tokens)
             for question in questions
@@ -113,6 +118,7 @@ def _warn_of(unknown_words: tuple[str, ...]) -> None:
 
 
 def _check_save_path(path: pathlib.Path, image: pathlib.Path, overwrite: bool) -> None:
+    from tokenfuse_sdk.atomic import check_output_file
     from tokenfuse_sdk.errors import ConfigError, OutputExistsError
 
     if path.suffix != _TOKENS_SUFFIX:
@@ -120,7 +126,8 @@ def _check_save_path(path: pathlib.Path, image: pathlib.Path, overwrite: bool) -
             f"--save-tokens {path}: need a name that ends in {_TOKENS_SUFFIX}, by which IMAGE "
             "knows it later"
         )
-    if path.exists() and image.exists() and path.samefile(image):
+    check_output_file(path, what="the image tokens", other="another --save-tokens")
+    if os.path.exists(path) and os.path.exists(image) and path.samefile(image):
         raise ConfigError(f"--save-tokens {path} is IMAGE itself; pass another file")
-    if path.exists() and not overwrite:
+    if os.path.lexists(path) and not overwrite:
         raise OutputExistsError(f"{path} exists; pass --overwrite or another --save-tokens")

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from tokenfuse_sdk.cli.options import model_options
+from tokenfuse_sdk.cli.options import FilledPath, model_options
 
 __all__ = ["demo"]
 
@@ -20,7 +20,7 @@ _DEFAULT_OUTPUT = pathlib.Path("tokenfuse-demo.png")
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=pathlib.Path, dir_okay=False),
+    type=FilledPath(path_type=pathlib.Path, dir_okay=False),
     help=f"The picture with the answers. [{_DEFAULT_OUTPUT}]",
 )
 @click.option("--overwrite", is_flag=True, help="Replace the picture if it is there.")
@@ -89,7 +89,7 @@ def _write_picture(
 ) -> pathlib.Path | None:
     """The path written, or None where the default one was there already."""
     import tokenfuse_sdk
-    from tokenfuse_sdk.atomic import write_file
+    from tokenfuse_sdk.atomic import write_output
     from tokenfuse_sdk.cli.contact_sheet import contact_sheet
 
     target = output or _DEFAULT_OUTPUT
@@ -100,13 +100,7 @@ def _write_picture(
         for image in tokenfuse_sdk.example_images()
     ]
     sheet = contact_sheet(entries)
-    try:
-        write_file(target, sheet)
-    except OSError as error:
-        raise OSError(
-            f"the picture {target} was not written ({error.strerror}: "
-            f"{error.filename or target}); pass an --output in a folder that you may write to"
-        ) from error
+    write_output(target, sheet, what="the picture", other="another --output")
     return target
 
 

@@ -7,9 +7,18 @@ from typing import Any
 
 import click
 
-__all__ = ["model_options"]
+__all__ = ["FilledPath", "model_options"]
 
 _Command = Callable[..., Any]
+
+
+class FilledPath(click.Path):
+    """A path, and not the empty text, which `pathlib` takes for the folder one stands in."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("the path is empty; pass one, or . for this folder", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 def model_options(command: _Command) -> _Command:

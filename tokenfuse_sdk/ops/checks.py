@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tokenfuse_sdk.errors import OpError
+from tokenfuse_sdk.integers import integer_in
 from tokenfuse_sdk.native import load_native
 
 __all__ = [
@@ -106,10 +107,10 @@ def check_threads(num_threads: int) -> int:
     Raises:
         OpError: it is not.
     """
-    is_int = isinstance(num_threads, int) and not isinstance(num_threads, bool)
-    if not is_int or not 1 <= num_threads <= 1024:
+    threads = integer_in(num_threads, 1, 1024)
+    if threads is None:
         raise OpError(f"num_threads={num_threads!r}: need an integer from 1 to 1024")
-    return num_threads
+    return threads
 
 
 def dense(
@@ -131,8 +132,8 @@ def dense(
     same("K", x=x.shape[1], weight=weight.shape[1])
     bias, residual = checked_ending(bias, residual, (x.shape[0], weight.shape[0]))
     check_activation(activation)
-    check_threads(num_threads)
-    y: FloatArray = call(name, x, weight, bias, residual, activation, isa, num_threads)
+    threads = check_threads(num_threads)
+    y: FloatArray = call(name, x, weight, bias, residual, activation, isa, threads)
     return y
 
 
@@ -161,6 +162,6 @@ def attend(
         if bias.shape != (q.shape[1], q.shape[0], k.shape[0]):
             need = [q.shape[1], q.shape[0], k.shape[0]]
             raise OpError(f"bias has shape {list(bias.shape)}; need {need}")
-    check_threads(num_threads)
-    o: FloatArray = call(name, q, k, v, scale, bias, isa, num_threads)
+    threads = check_threads(num_threads)
+    o: FloatArray = call(name, q, k, v, scale, bias, isa, threads)
     return o

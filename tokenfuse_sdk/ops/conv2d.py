@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tokenfuse_sdk.errors import OpError
+from tokenfuse_sdk.integers import as_integer
 from tokenfuse_sdk.ops.checks import (
     FloatArray,
     call,
@@ -51,11 +52,15 @@ def conv2d(
     if bias is not None:
         bias = checked("bias", bias, "O")
         same("O", bias=bias.shape[0], weight=weight.shape[0])
-    if stride < 1 or padding < 0 or kernel < 1:
-        raise OpError(f"stride={stride}, padding={padding}, k={kernel}: need s, k >= 1 and p >= 0")
-    if min(x.shape[:2]) + 2 * padding < kernel:
-        raise OpError(f"x has shape {list(x.shape)}; with padding {padding} need {kernel} pixels")
+    s, p = as_integer(stride), as_integer(padding)
+    if s is None or p is None or s < 1 or p < 0 or kernel < 1:
+        raise OpError(
+            f"stride={stride!r}, padding={padding!r}, k={kernel}: need integers, s, k >= 1 and "
+            "p >= 0"
+        )
+    if min(x.shape[:2]) + 2 * p < kernel:
+        raise OpError(f"x has shape {list(x.shape)}; with padding {p} need {kernel} pixels")
     check_activation(activation)
     threads = check_threads(num_threads)
-    y: FloatArray = call("conv2d", x, weight, bias, stride, padding, activation, isa, threads)
+    y: FloatArray = call("conv2d", x, weight, bias, s, p, activation, isa, threads)
     return y

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from tokenfuse_sdk.errors import ConfigError
+from tokenfuse_sdk.integers import checked_int
 
 __all__ = ["PreprocessConfig", "fit_image", "preprocess"]
 
@@ -39,9 +40,8 @@ class PreprocessConfig:
 
     def __post_init__(self) -> None:
         own = "preprocess"
-        size = self.image_size
-        if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= 4096:
-            raise ConfigError(f"{own}.image_size={size!r}: need an integer from 1 to 4096")
+        size = checked_int(f"{own}.image_size", self.image_size, 1, 4096)
+        object.__setattr__(self, "image_size", size)
         if self.fit not in _FITS:
             raise ConfigError(f"{own}.fit={self.fit!r}: choose one of {', '.join(_FITS)}")
         for name, values in (("image_mean", self.image_mean), ("image_std", self.image_std)):

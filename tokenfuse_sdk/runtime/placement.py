@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from tokenfuse_sdk.config import ModelConfig
 from tokenfuse_sdk.errors import ConfigError, DeviceError, PrecisionError
+from tokenfuse_sdk.integers import integer_in
 from tokenfuse_sdk.runtime import native_cpu, native_cuda
 from tokenfuse_sdk.runtime.protocol import Runtime
 
@@ -72,10 +73,10 @@ def place(
             f"{', '.join(allowed)}, or None for the fastest that answers like {allowed[0]}"
         )
     if num_threads is not None:
-        is_int = isinstance(num_threads, int) and not isinstance(num_threads, bool)
-        if not is_int or not 1 <= num_threads <= _MAX_THREADS:
+        given, num_threads = num_threads, integer_in(num_threads, 1, _MAX_THREADS)
+        if num_threads is None:
             raise ConfigError(
-                f"num_threads={num_threads!r}: need an integer from 1 to {_MAX_THREADS}, "
+                f"num_threads={given!r}: need an integer from 1 to {_MAX_THREADS}, "
                 "or None for what the machine allows"
             )
     return Placement(

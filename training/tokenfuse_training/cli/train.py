@@ -6,18 +6,25 @@ import pathlib
 
 import click
 
+from tokenfuse_sdk.cli.options import FilledPath
+
 __all__ = ["train"]
 
 
 @click.command()
 @click.argument("recipe")
-@click.option("-o", "--output", type=click.Path(path_type=pathlib.Path), required=True)
+@click.option("-o", "--output", type=FilledPath(path_type=pathlib.Path), required=True)
 @click.option(
     "--work",
-    type=click.Path(path_type=pathlib.Path),
+    type=FilledPath(path_type=pathlib.Path),
     help="Checkpoints, log and drawn scenes; a later run with it goes on. [OUTPUT.work]",
 )
-@click.option("--start-from", metavar="BUNDLE", help="Begin with the weights of a trained model.")
+@click.option(
+    "--start-from",
+    type=FilledPath(),
+    metavar="BUNDLE",
+    help="Begin with the weights of a trained model.",
+)
 @click.option("--start-stage", metavar="NAME", help="The stage to begin with then.")
 @click.option("--max-minutes", type=click.FloatRange(min=0), help="Stop then, with a checkpoint.")
 @click.option("--steps-scale", type=click.FloatRange(min=0, min_open=True), default=1.0)

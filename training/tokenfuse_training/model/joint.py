@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from tokenfuse_sdk.config import ModelConfig
-from tokenfuse_sdk.errors import TokenBudgetError
 from tokenfuse_training.model.baselines import make_fusion
 from tokenfuse_training.model.layers import init_linear
 from tokenfuse_training.model.t5 import AnswerDecoder, T5Attention, TextEncoder
@@ -54,14 +53,7 @@ class JointModel(nn.Module):
         Raises:
             TokenBudgetError: not one of the config's budgets.
         """
-        budgets = self.config.fusion.token_budgets
-        if token_budget is None:
-            return budgets[-1]
-        if token_budget not in budgets:
-            raise TokenBudgetError(
-                f"token_budget={token_budget} is not one of {list(budgets)}; pick one of these"
-            )
-        return token_budget
+        return self.config.fusion.check_budget(token_budget)
 
     def encode_patches(self, image_BHW3: Tensor) -> Tensor:
         """Normalised pictures to `x_BSC`, the image encoder's output."""

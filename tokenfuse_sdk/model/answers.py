@@ -1,0 +1,91 @@
+"""From image tokens and a question's ids to results."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tokenfuse_sdk.integers import checked_int
+from tokenfuse_sdk.model.facts import Facts
+from tokenfuse_sdk.model.pictures import Encoded
+from tokenfuse_sdk.results import Answer, Score, Timings
+from tokenfuse_sdk.runtime import Runtime
+
+__all__ = ["checked_length", "score", "write"]
+
+
+def checked_length(facts: Facts, max_tokens: int | None) -> int:
+    """The most tokens that an answer may have.
+
+    Raises:
+        ConfigError: none that the model can write.
+    """
+    most = facts.config.decoder.max_tokens
+    return most if max_tokens is None else checked_int("max_tokens", max_tokens, 1, most)
+
+
+def write(
+    facts: Facts,
+    runtime: Runtime,
+    picture: Encoded,
+    text_ids: NDArray[np.int32],
+    *,
+    question: str,
+    max_tokens: int,
+    began: float,
+) -> Answer:
+    """The answer, written greedily.
+
+    Args:
+        picture: at the budget of the call.
+        text_ids: of the question and its prefix.
+        question: as it was asked.
+        max_tokens: checked.
+        began: `time.perf_counter()` of the call.
+    """
+    ready = time.perf_counter()
+    ids, log_probs = runtime.generate(picture.f_ND, text_ids, max_tokens)
+    done = time.perf_counter()
+    facts.check_finite(log_probs)
+    return Answer(
+        text=facts.tokenizer.decode(ids),
+        confidence=math.exp(float(log_probs.sum(dtype=np.float64))),
+        question=question,
+        token_budget=int(picture.f_ND.shape[0]),
+        num_tokens=len(ids),
+        complete=bool(ids[-1] == facts.config.eos_id),
+        unknown_words=facts.tokenizer.unknown_words(question),
+        timings=Timings(
+            preprocess_ms=picture.preprocess_ms,
+            encode_image_ms=picture.encode_ms,
+            generate_ms=1e3 * (done - ready),
+            total_ms=1e3 * (time.perf_counter() - began),
+        ),
+    )
+
+
+def score(
+    facts: Facts,
+    runtime: Runtime,
+    picture: Encoded,
+    text_ids: NDArray[np.int32],
+    candidates: Sequence[str],
+    ids: Sequence[NDArray[np.int32]],
+) -> list[Score]:
+    """How likely each candidate is, given its ids; shares are `softmax` of the logarithms."""
+    log_probs = facts.check_finite(runtime.score(picture.f_ND, text_ids, ids)).astype(np.float64)
+    shares = np.exp(log_probs - log_probs.max())
+    shares /= shares.sum()
+    return [
+        Score(
+            text=text,
+            log_prob=float(log_prob),
+            probability=float(share),
+            unknown_words=facts.tokenizer.unknown_words(text),
+        )
+        for text, log_prob, share in zip(candidates, log_probs, shares, strict=True)
+    ]

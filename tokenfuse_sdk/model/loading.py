@@ -1,0 +1,55 @@
+"""From a name or a path to a model: found, placed, verified, packed."""
+
+from __future__ import annotations
+
+import os
+
+from tokenfuse_sdk.bundle import read_bundle
+from tokenfuse_sdk.errors import BundleMissingFileError
+from tokenfuse_sdk.model.model import Model
+from tokenfuse_sdk.runtime import choose_precision, place
+from tokenfuse_sdk.shipped import find_bundle, shipped_models
+
+__all__ = ["load"]
+
+
+def load(
+    model: str | os.PathLike[str],
+    *,
+    device: str = "auto",
+    precision: str | None = None,
+    token_budget: int | None = None,
+    num_threads: int | None = None,
+) -> Model:
+    """Load a model, verified, and pack its weights for the device.
+
+    Args:
+        model: the name of a shipped model, or the path of a bundle ("./scenes-nano"
+            where a folder has a shipped model's name).
+        device: "cpu", "cuda", or "auto", which alone may choose; read it back from
+            `Model.device`.
+        precision: "fp32", "bf16" (weights of linears in bfloat16) or "int8" (linears in
+            8 bits). None for the fastest here of those that answer like fp32, by the bundle's
+            record, and for fp32 where it has none; read it back from `Model.precision`, and
+            why from `Model.info`.
+        token_budget: N, how many tokens a picture and a question are merged to when a
+            call does not say; one of the model's budgets, None for the largest. Fewer
+            are faster and less accurate; the model card says how much.
+        num_threads: that one call uses; None for what affinity and cgroup allow.
+
+    Raises:
+        BundleError: the bundle is missing, damaged or hostile; its kinds say which.
+        DeviceError: the device is not there; says why.
+        PrecisionError, TokenBudgetError, ConfigError: a value that is not offered, in the
+            environment variable TOKENFUSE_FORCE_ISA too.
+        UnsupportedModelError: the device's engine has no such model.
+    """
+    folder = find_bundle(model)
+    placement = place(device, precision, num_threads)
+    if not folder.exists() and not folder.is_symlink():
+        raise BundleMissingFileError(
+            f"there is no bundle at {folder}; pass the path of one, or the name of a shipped "
+            f"model as text: {', '.join(shipped_models()) or 'none in this installation'}"
+        )
+    bundle = read_bundle(folder)
+    return Model(bundle, choose_precision(placement, bundle), token_budget=token_budget)
