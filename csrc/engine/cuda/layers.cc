@@ -34,7 +34,7 @@ void Compute::linear(const Linear& weights, int rows, const LinearCall& call) co
   args.scale = call.scale;
   args.original_scale = call.original_scale;
   args.m = rows;
-  args.n = weights.num_out;
+  args.n = static_cast<int>(call.y16 != nullptr ? weights.padded16() : weights.num_out);
   args.k = weights.num_in;
   args.group = call.group;
   args.y_group = call.y_group;

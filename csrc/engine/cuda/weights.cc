@@ -42,10 +42,11 @@ const float* Loader::keep(const std::vector<float>& values) {
 }
 
 const void* Loader::keep16(const std::vector<float>& values, std::int64_t num_rows,
-                           std::int64_t width) {
+                           std::int64_t width, std::int64_t all_rows) {
   const std::int64_t ld = padded(width);
-  if (planning()) return upload(nullptr, count_of({num_rows, ld}) * sizeof(Half));
-  std::vector<std::uint16_t> rounded(count_of({num_rows, ld}));
+  const std::size_t count = count_of({std::max(num_rows, all_rows), ld});
+  if (planning()) return upload(nullptr, count * sizeof(Half));
+  std::vector<std::uint16_t> rounded(count);
   const auto tasks = std::min<std::int64_t>(num_rows, pool_.num_threads());
   pool_.parallel_for(tasks, [&](std::int64_t task, int) {
     for (std::int64_t row = num_rows * task / tasks; row < num_rows * (task + 1) / tasks; ++row) {
@@ -101,18 +102,20 @@ Linear Loader::gated(const std::string& prefix, std::int64_t num_in, std::int64_
     std::copy_n(gate.begin() + i * num_in, num_in, rows.begin() + 2 * i * num_in);
     std::copy_n(up.begin() + i * num_in, num_in, rows.begin() + (2 * i + 1) * num_in);
   }
-  Linear result = pack(rows, {}, num_in, 2 * num_out);
-  result.gated = true;
-  return result;
+  return pack(rows, {}, num_in, 2 * num_out, true);
 }
 
-Linear Loader::pack(const std::vector<float>& weight, const std::vector<float>& bias,
-                    std::int64_t num_in, std::int64_t num_out) {
+Linear Loader::pack(const std::vector<float>& weight, std::vector<float> bias, std::int64_t num_in,
+                    std::int64_t num_out, bool gated) {
   Linear result;
-  result.weight = keep16(weight, num_out, num_in);
-  if (!bias.empty()) result.bias = keep(bias);
   result.num_in = extent(num_in);
   result.num_out = extent(num_out);
+  result.gated = gated;
+  result.weight = keep16(weight, num_out, num_in, result.padded16());
+  if (!bias.empty()) {
+    bias.resize(static_cast<std::size_t>(result.padded16()));
+    result.bias = keep(bias);
+  }
   return result;
 }
 

@@ -19,12 +19,17 @@ namespace tokenfuse::cuda {
 inline std::int64_t padded(std::int64_t count) noexcept { return (count + 7) / 8 * 8; }
 
 // y = x W^T + b; rows of `weight` have padded(num_in) values. `gated`: outputs are pairs of gate
-// and up.
+// and up. Zero rows and biases follow up to padded16(): where y is of 16 bits and the next linear's
+// input, its padding is zero too.
 struct Linear {
   const void* weight = nullptr;
   const float* bias = nullptr;
   int num_in = 0, num_out = 0;
   bool gated = false;
+
+  std::int64_t padded16() const noexcept {
+    return gated ? 2 * padded(num_out / 2) : padded(num_out);
+  }
 };
 
 struct Norm {
@@ -55,8 +60,9 @@ class Loader {
   float scalar(const std::string& name) const { return read(name, {})[0]; }
 
   const float* keep(const std::vector<float>& values);
-  // In 16 bits; rows padded with zeros.
-  const void* keep16(const std::vector<float>& values, std::int64_t num_rows, std::int64_t width);
+  // In 16 bits; rows padded with zeros, and zero rows behind them up to `all_rows`.
+  const void* keep16(const std::vector<float>& values, std::int64_t num_rows, std::int64_t width,
+                     std::int64_t all_rows = 0);
   Table table(const std::string& name, std::int64_t num_rows, std::int64_t width);
 
   Norm layer_norm(const std::string& prefix, std::int64_t width, float eps);
@@ -66,8 +72,8 @@ class Loader {
                 std::int64_t num_in, std::int64_t num_out, bool bias, float scale = 1.0f);
   // gate and up, row by row.
   Linear gated(const std::string& prefix, std::int64_t num_in, std::int64_t num_out);
-  Linear pack(const std::vector<float>& weight, const std::vector<float>& bias, std::int64_t num_in,
-              std::int64_t num_out);
+  Linear pack(const std::vector<float>& weight, std::vector<float> bias, std::int64_t num_in,
+              std::int64_t num_out, bool gated = false);
 
  private:
   const void* upload(const void* from, std::size_t bytes);

@@ -1,5 +1,6 @@
 // The CUDA engine under the emulator, against the CPU engine in float32: the same model, other
 // kernels, another order of everything.
+#include <algorithm>
 #include <cmath>
 #include <functional>
 #include <stdexcept>
@@ -107,8 +108,8 @@ void check_like_cpu(const SmallModel& model, Type type, const char* name) {
   std::uint64_t seed = 1;
   for (const std::int64_t budget : config.fusion.token_budgets) {
     set_case("%s, type %d, budget %d", name, static_cast<int>(type), static_cast<int>(budget));
-    const Question q =
-        question(model, seed += 10, budget, 1 + static_cast<std::int64_t>(seed) % 19, 5);
+    seed += 10;
+    const Question q = question(model, seed, budget, 1 + static_cast<std::int64_t>(seed) % 19, 5);
     const Said want = say(cpu, q), got = say(gpu, q);
     const double most = allowed(type);
     if (!CHECK(off(got.f, want.f) < most)) std::printf("f %g\n", off(got.f, want.f));
@@ -124,7 +125,7 @@ void check_like_cpu(const SmallModel& model, Type type, const char* name) {
     gpu.logits(got.f.data(), static_cast<int>(budget), ids_of(q.text), ids_of(got.ids),
                again.logits.data());
     for (std::int64_t a = 0; a < ids_of(got.ids).count; ++a) {
-      const float* row = again.logits.row(a);
+      const float* row = &again.logits.at(a, 0);
       const auto top = std::max_element(row, row + config.text.vocab_size) - row;
       CHECK(top == got.ids[static_cast<std::size_t>(a)]);
       double sum = 0;
@@ -175,7 +176,8 @@ void check_batches(const SmallModel& model) {
   std::vector<Ids> texts;
   for (int i = 0; i < kBatch; ++i) {
     // All of one bucket: a shorter one would be another shape.
-    questions.push_back(question(model, 60 + 10 * static_cast<std::uint64_t>(i), budget, 3 + 5 * i, 2));
+    questions.push_back(
+        question(model, 60 + 10 * static_cast<std::uint64_t>(i), budget, 3 + 5 * i, 2));
     for (std::int64_t j = 0; j < size * size * 3; ++j) {
       images.at(i, j) = questions.back().image.data()[j];
     }
@@ -184,7 +186,8 @@ void check_batches(const SmallModel& model) {
   together.encode_images(images.data(), kBatch, budget, f.data(), map.data());
   std::vector<std::int32_t> ids(static_cast<std::size_t>(kBatch * longest)), ids_of_answer(ids);
   std::vector<std::int64_t> counts(kBatch), counts_of_answer(kBatch);
-  together.generate(f.data(), budget, texts, longest, {ids.data(), log_probs.data(), counts.data()});
+  together.generate(f.data(), budget, texts, longest,
+                    {ids.data(), log_probs.data(), counts.data()});
   together.answer(images.data(), budget, texts, longest, f_of_answer.data(),
                   {ids_of_answer.data(), log_probs.data(), counts_of_answer.data()});
   CHECK(f.same_bits(f_of_answer));
@@ -266,8 +269,11 @@ void check_refusals(const SmallModel& model) {
 
 int main() {
   using namespace tokenfuse::test;
+  using tokenfuse::ModelConfig;
   using tokenfuse::cuda::Type;
-  const SmallModel wide(wide_config()), narrow(narrow_config()), projected(projected_config());
+  ModelConfig eight_heads = projected_config();
+  eight_heads.fusion.num_heads = 8;
+  const SmallModel wide(wide_config()), narrow(narrow_config()), projected(eight_heads);
   for (const Type type : {Type::kHalf, Type::kBf16}) {
     check_like_cpu(wide, type, "wide");
     check_like_cpu(narrow, type, "narrow");
