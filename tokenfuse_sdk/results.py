@@ -17,8 +17,8 @@ class Timings:
 
     Attributes:
         preprocess_ms: reading, decoding and resizing the picture.
-        encode_image_ms: picture to image tokens.
-        generate_ms: question to answer, given the image tokens.
+        encode_image_ms: picture to image tokens; 0 on a GPU, which does both at once.
+        generate_ms: question to answer, given the image tokens; on a GPU, from the picture.
         total_ms: the whole call, tokenising included.
     """
 

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from tokenfuse_sdk.integers import checked_int
 from tokenfuse_sdk.model.facts import Facts
-from tokenfuse_sdk.model.pictures import Encoded
+from tokenfuse_sdk.model.pictures import Encoded, prepare
+from tokenfuse_sdk.preprocess.decode import ImageSource
 from tokenfuse_sdk.results import Answer, Score, Timings
-from tokenfuse_sdk.runtime import Runtime
+from tokenfuse_sdk.runtime import BatchRuntime, Runtime
 
-__all__ = ["checked_length", "score", "write"]
+__all__ = ["answer_of", "checked_length", "score", "write", "write_at_once"]
 
 
 def checked_length(facts: Facts, max_tokens: int | None) -> int:
@@ -49,7 +50,41 @@ def write(
     """
     ready = time.perf_counter()
     ids, log_probs = runtime.generate(picture.f_ND, text_ids, max_tokens)
-    done = time.perf_counter()
+    generate_ms = 1e3 * (time.perf_counter() - ready)
+    return answer_of(facts, picture, ids, log_probs, question, generate_ms, began)
+
+
+def write_at_once(
+    facts: Facts,
+    runtime: BatchRuntime,
+    image: ImageSource,
+    budget: int,
+    text_ids: NDArray[np.int32],
+    *,
+    question: str,
+    max_tokens: int,
+    began: float,
+) -> tuple[Answer, Encoded]:
+    """As `write`, of a picture that is not encoded yet, in one call; and its tokens."""
+    preparing = time.perf_counter()
+    prepared_HW3 = prepare(facts, image)
+    ready = time.perf_counter()
+    f_ND, ids, log_probs = runtime.answer(prepared_HW3, budget, text_ids, max_tokens)
+    generate_ms = 1e3 * (time.perf_counter() - ready)
+    picture = Encoded(f_ND=facts.check_finite(f_ND), preprocess_ms=1e3 * (ready - preparing))
+    return answer_of(facts, picture, ids, log_probs, question, generate_ms, began), picture
+
+
+def answer_of(
+    facts: Facts,
+    picture: Encoded,
+    ids: NDArray[np.int32],
+    log_probs: NDArray[np.float32],
+    question: str,
+    generate_ms: float,
+    began: float,
+) -> Answer:
+    """What was written, as a user is given it."""
     facts.check_finite(log_probs)
     return Answer(
         text=facts.tokenizer.decode(ids),
@@ -62,7 +97,7 @@ def write(
         timings=Timings(
             preprocess_ms=picture.preprocess_ms,
             encode_image_ms=picture.encode_ms,
-            generate_ms=1e3 * (done - ready),
+            generate_ms=generate_ms,
             total_ms=1e3 * (time.perf_counter() - began),
         ),
     )

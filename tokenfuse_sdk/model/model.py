@@ -11,13 +11,14 @@ from tokenfuse_sdk.bundle import Bundle
 from tokenfuse_sdk.config import ModelConfig
 from tokenfuse_sdk.errors import ModelClosedError
 from tokenfuse_sdk.image_tokens import ImageTokens
-from tokenfuse_sdk.model.answers import checked_length, score, write
+from tokenfuse_sdk.model.answers import checked_length, score, write, write_at_once
+from tokenfuse_sdk.model.batches import answer_batches
 from tokenfuse_sdk.model.facts import Facts, info_of
 from tokenfuse_sdk.model.pictures import encode, image_tokens, map_tokens, tokens_of
 from tokenfuse_sdk.model.texts import candidate_ids, paired, question_ids
 from tokenfuse_sdk.preprocess.decode import ImageSource
 from tokenfuse_sdk.results import Answer, ModelInfo, Score, TokenMap
-from tokenfuse_sdk.runtime import Placement, Runtime, open_runtime
+from tokenfuse_sdk.runtime import BatchRuntime, Placement, Runtime, open_runtime
 
 __all__ = ["Model"]
 
@@ -34,7 +35,10 @@ class Model:
         self._facts = Facts.of(bundle)
         self._placement = placement
         self._token_budget = bundle.config.fusion.check_budget(token_budget)
-        self._runtime: Runtime | None = open_runtime(bundle.config, bundle.weights, placement)
+        runtime = open_runtime(bundle.config, bundle.weights, placement)
+        self._runtime: Runtime | None = runtime
+        # Asked once: that takes longer than looking.
+        self._batched = runtime if isinstance(runtime, BatchRuntime) else None
         # The weights were verified first and packed then.
         bundle.check_unchanged()
 
@@ -61,7 +65,7 @@ class Model:
 
     def close(self) -> None:
         """Give the memory back; calls that come later raise `ModelClosedError`."""
-        self._runtime = None
+        self._runtime = self._batched = None
 
     @property
     def config(self) -> ModelConfig:
@@ -197,8 +201,18 @@ class Model:
         Raises:
             QuestionError: no list of questions, or not one for each picture.
         """
-        answers: list[Answer] = []
         pairs = paired(images, questions)
+        self._open_runtime()
+        if self._batched is not None:
+            return answer_batches(
+                self._facts,
+                self._batched,
+                pairs,
+                token_budget=token_budget,
+                default=self._token_budget,
+                max_tokens=checked_length(self._facts, max_tokens),
+            )
+        answers: list[Answer] = []
         # By identity: `pairs` keeps every picture alive meanwhile.
         encoded: dict[int, ImageTokens] = {}
         for source, question in pairs:
@@ -258,6 +272,19 @@ class Model:
         facts, runtime = self._facts, self._open_runtime()
         length = checked_length(facts, max_tokens)
         text_ids = question_ids(facts, prefix, text)
+        if self._batched is not None and not isinstance(image, ImageTokens):
+            budget = facts.config.fusion.check_budget(token_budget, self._token_budget)
+            answer, picture = write_at_once(
+                facts,
+                self._batched,
+                image,
+                budget,
+                text_ids,
+                question=text,
+                max_tokens=length,
+                began=began,
+            )
+            return answer, tokens_of(facts, picture.f_ND)
         picture = image_tokens(facts, runtime, image, token_budget, self._token_budget)
         answer = write(
             facts, runtime, picture, text_ids, question=text, max_tokens=length, began=began

@@ -19,7 +19,15 @@ from tokenfuse_sdk.preprocess.decode import ImageSource
 from tokenfuse_sdk.results import TokenMap
 from tokenfuse_sdk.runtime import Runtime
 
-__all__ = ["Encoded", "encode", "image_tokens", "map_tokens", "tokens_of"]
+__all__ = [
+    "Encoded",
+    "encode",
+    "image_tokens",
+    "kept_tokens",
+    "map_tokens",
+    "prepare",
+    "tokens_of",
+]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,10 +44,16 @@ class Encoded:
     encode_ms: float = 0.0
 
 
+def prepare(facts: Facts, image: ImageSource) -> NDArray[np.float32]:
+    """A picture as the model takes it: (H, W, 3)."""
+    prepared_HW3: NDArray[np.float32] = preprocess(decode_image(image), facts.preprocess)
+    return prepared_HW3
+
+
 def encode(facts: Facts, runtime: Runtime, image: ImageSource, budget: int) -> Encoded:
     """A picture, encoded at a budget that was checked."""
     began = time.perf_counter()
-    prepared_HW3 = preprocess(decode_image(image), facts.preprocess)
+    prepared_HW3 = prepare(facts, image)
     ready = time.perf_counter()
     f_ND = facts.check_finite(runtime.encode_image(prepared_HW3, budget))
     done = time.perf_counter()
@@ -48,8 +62,7 @@ def encode(facts: Facts, runtime: Runtime, image: ImageSource, budget: int) -> E
 
 def map_tokens(facts: Facts, runtime: Runtime, image: ImageSource, budget: int) -> TokenMap:
     """Which patch of a picture fed which of its tokens, at a budget that was checked."""
-    prepared_HW3 = preprocess(decode_image(image), facts.preprocess)
-    _, weights_NS = runtime.encode_image_with_map(prepared_HW3, budget)
+    _, weights_NS = runtime.encode_image_with_map(prepare(facts, image), budget)
     vision = facts.config.vision
     patches_NS = weights_NS[:, int(vision.class_token) :]
     weights_NGG = patches_NS.reshape(budget, vision.grid_size, vision.grid_size).copy()
@@ -82,9 +95,17 @@ def image_tokens(
         TokenBudgetError: not one of the budgets, or more than the tokens hold.
         ImageError: no picture.
     """
-    fusion = facts.config.fusion
     if not isinstance(image, ImageTokens):
-        return encode(facts, runtime, image, fusion.check_budget(token_budget, default))
+        budget = facts.config.fusion.check_budget(token_budget, default)
+        return encode(facts, runtime, image, budget)
+    return kept_tokens(facts, image, token_budget, default)
+
+
+def kept_tokens(
+    facts: Facts, image: ImageTokens, token_budget: int | None, default: int
+) -> Encoded:
+    """What was kept of a picture, checked and cut; as `image_tokens`."""
+    fusion = facts.config.fusion
     if image.weights_sha256 != facts.digest:
         raise TokensError(
             f"these image tokens were made by {image.model_name!r} with other weights "

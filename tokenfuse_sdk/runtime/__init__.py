@@ -2,11 +2,12 @@
 
 from tokenfuse_sdk.runtime.choice import choose_precision
 from tokenfuse_sdk.runtime.placement import DEVICES, PRECISIONS, Placement, open_runtime, place
-from tokenfuse_sdk.runtime.protocol import Capabilities, Runtime
+from tokenfuse_sdk.runtime.protocol import BatchRuntime, Capabilities, Runtime
 
 __all__ = [
     "DEVICES",
     "PRECISIONS",
+    "BatchRuntime",
     "Capabilities",
     "Placement",
     "Runtime",

@@ -127,11 +127,19 @@ class NativeCudaRuntime:
             token_map=True,
         )
 
+    @property
+    def max_batch(self) -> int:
+        most: int = self._engine.max_batch
+        return most
+
     def encode_image(self, image_HW3: FloatArray, token_budget: int) -> FloatArray:
-        with self._failure_told():
-            f_BND, _ = self._engine.encode_images(image_HW3[np.newaxis], token_budget)
-        f_ND: FloatArray = f_BND[0]
+        f_ND: FloatArray = self.encode_images(image_HW3[np.newaxis], token_budget)[0]
         return f_ND
+
+    def encode_images(self, images_BHW3: FloatArray, token_budget: int) -> FloatArray:
+        with self._failure_told():
+            f_BND, _ = self._engine.encode_images(images_BHW3, token_budget)
+        return np.asarray(f_BND, dtype=np.float32)
 
     def encode_image_with_map(
         self, image_HW3: FloatArray, token_budget: int
@@ -145,9 +153,22 @@ class NativeCudaRuntime:
     def generate(
         self, f_ND: FloatArray, text_ids: IdArray, max_tokens: int
     ) -> tuple[IdArray, FloatArray]:
+        return self.generate_many(f_ND[np.newaxis], [text_ids], max_tokens)[0]
+
+    def generate_many(
+        self, f_BND: FloatArray, texts: Sequence[IdArray], max_tokens: int
+    ) -> list[tuple[IdArray, FloatArray]]:
         with self._failure_told():
-            [(ids, log_probs)] = self._engine.generate(f_ND[np.newaxis], [text_ids], max_tokens)
-        return ids, log_probs
+            return list(self._engine.generate(f_BND, list(texts), max_tokens))
+
+    def answer(
+        self, image_HW3: FloatArray, token_budget: int, text_ids: IdArray, max_tokens: int
+    ) -> tuple[FloatArray, IdArray, FloatArray]:
+        with self._failure_told():
+            f_BND, [(ids, log_probs)] = self._engine.answer(
+                image_HW3[np.newaxis], [text_ids], token_budget, max_tokens
+            )
+        return f_BND[0], ids, log_probs
 
     def score(
         self, f_ND: FloatArray, text_ids: IdArray, candidates: Sequence[IdArray]

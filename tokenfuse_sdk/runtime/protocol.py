@@ -1,6 +1,6 @@
 """What a runtime must offer, and what it says about itself.
 
-Shapes: H, W rows and columns of the prepared picture; S image tokens, N image
+Shapes: B batch, H, W rows and columns of the prepared picture; S image tokens, N image
 tokens kept, D fusion width, L text ids, A answer ids, V vocabulary.
 """
 
@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Capabilities", "FloatArray", "IdArray", "Runtime"]
+__all__ = ["BatchRuntime", "Capabilities", "FloatArray", "IdArray", "Runtime"]
 
 FloatArray = NDArray[np.float32]
 IdArray = NDArray[np.int32]
@@ -80,4 +80,33 @@ class Runtime(Protocol):
 
     def memory_report(self) -> dict[str, int]:
         """Bytes by purpose."""
+        ...
+
+
+@runtime_checkable
+class BatchRuntime(Runtime, Protocol):
+    """A runtime that is faster at several things at once than at one after the other.
+
+    What a member of a batch gets does not depend on the others.
+    """
+
+    @property
+    def max_batch(self) -> int:
+        """B of one call at most."""
+        ...
+
+    def encode_images(self, images_BHW3: FloatArray, token_budget: int) -> FloatArray:
+        """Prepared pictures to `f_BND`."""
+        ...
+
+    def generate_many(
+        self, f_BND: FloatArray, texts: Sequence[IdArray], max_tokens: int
+    ) -> list[tuple[IdArray, FloatArray]]:
+        """`generate` for each picture's tokens and the question beside them."""
+        ...
+
+    def answer(
+        self, image_HW3: FloatArray, token_budget: int, text_ids: IdArray, max_tokens: int
+    ) -> tuple[FloatArray, IdArray, FloatArray]:
+        """`encode_image`, and `generate` with its tokens; the device is waited for once."""
         ...
