@@ -203,10 +203,11 @@ class Model:
         """
         pairs = paired(images, questions)
         self._open_runtime()
-        if self._batched is not None:
+        batched = self._batched
+        if batched is not None:
             return answer_batches(
                 self._facts,
-                self._batched,
+                batched,
                 pairs,
                 token_budget=token_budget,
                 default=self._token_budget,
@@ -272,11 +273,12 @@ class Model:
         facts, runtime = self._facts, self._open_runtime()
         length = checked_length(facts, max_tokens)
         text_ids = question_ids(facts, prefix, text)
-        if self._batched is not None and not isinstance(image, ImageTokens):
+        batched = self._batched
+        if batched is not None and not isinstance(image, ImageTokens):
             budget = facts.config.fusion.check_budget(token_budget, self._token_budget)
             answer, picture = write_at_once(
                 facts,
-                self._batched,
+                batched,
                 image,
                 budget,
                 text_ids,
