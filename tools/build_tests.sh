@@ -28,11 +28,13 @@ build_sanitized() {
   build sanitize address,undefined,float-cast-overflow "-O2 -g" "$@"
 }
 
-# run_sanitized ARGUMENTS_OF_CTEST...
+# run_sanitized USE_AFTER_RETURN ARGUMENTS_OF_CTEST...: that is 1 or 0.
 run_sanitized() {
+  local use_after_return="$1"
+  shift
   echo "== sanitize: run"
   UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
-    ASAN_OPTIONS=strict_init_order=1:detect_stack_use_after_return=1 \
+    ASAN_OPTIONS=strict_init_order=1:detect_stack_use_after_return="$use_after_return" \
     ctest --test-dir "$folder/sanitize" --output-on-failure -j "$jobs" "$@"
 }
 

@@ -12,7 +12,7 @@ options=(-DTOKENFUSE_BUILD_CUDA_TESTS=OFF -DTOKENFUSE_CUDA=OFF)
 source tools/build_tests.sh
 
 build_sanitized all
-run_sanitized
+run_sanitized 1
 
 IFS='|' read -r -a threaded_targets <<< "$threaded"
 build thread thread "-O2 -g -DNDEBUG" "${threaded_targets[@]}"
