@@ -17,11 +17,6 @@ TF_KERNEL void TF_LAUNCH_BOUNDS(kPassThreads, 1) merge_pass(MergePassArgs args) 
 
 constexpr int kJoinThreads = 128;
 
-// Read at once.
-struct alignas(16) FourFloats {
-  float values[4];
-};
-
 // Eight columns of a row for each thread; all its parts are asked for before the first is needed.
 template <typename T>
 TF_KERNEL void TF_LAUNCH_BOUNDS(kJoinThreads, 1) merge_join(MergePassArgs pass) {

@@ -145,8 +145,9 @@ struct MergePass {
     float* to = scores + (warp_index() * kRows + lane / 4) * kWeightRow + lane % 4 * 2;
     TF_UNROLL for (int m = 0; m < kRowTiles; ++m) {
       TF_UNROLL for (int n = 0; n < kTokens / 8; ++n) {
-        TF_UNROLL for (int i = 0; i < 4; ++i) {
-          to[(16 * m + i / 2 * 8) * kWeightRow + 8 * n + i % 2] = s[m][n][i];
+        TF_UNROLL for (int half = 0; half < 2; ++half) {
+          *reinterpret_cast<TwoFloats*>(to + (16 * m + 8 * half) * kWeightRow +
+                                        8 * n) = {{s[m][n][2 * half], s[m][n][2 * half + 1]}};
         }
       }
     }
@@ -312,8 +313,7 @@ struct MergePass {
     }
     each_pair([&](int row, int column, float a, float b) {
       float* to = parts.o + (part * args.rows + row0 + row) * args.width + column;
-      to[0] = a;
-      to[1] = b;
+      *reinterpret_cast<TwoFloats*>(to) = {{a, b}};
     });
   }
 
