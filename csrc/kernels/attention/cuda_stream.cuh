@@ -140,7 +140,7 @@ TF_DEVICE void add_chunk(const AttentionHead<T>& head, const AttentionQueries<T,
   TF_UNROLL for (int half = 0; half < 2; ++half) {
     const int row = lane / 4 + 8 * half;
     const bool has_bias = head.bias != nullptr && row < queries.count;
-    const float* bias = head.bias - (queries.first + row);
+    const float* bias = has_bias ? head.bias - (queries.first + row) : nullptr;
     float max = sums.max[half];
     TF_UNROLL for (int n = 0; n < kKeys / 8; ++n) {
       TF_UNROLL for (int i = 2 * half; i < 2 * half + 2; ++i) {
