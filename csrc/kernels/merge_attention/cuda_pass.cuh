@@ -28,8 +28,8 @@ struct MergePass {
   static constexpr int kWeightRow = kTokens + kMergePad;  // of scores too
   static constexpr int kCopiedBytes = kMergeWarps * kMergeStages * kTokens * kCopiedRow * 2;
   // A lane for each token of a row: so many rows of a warp at once, and so often.
-  static constexpr int kRowsAtOnce = kWarpSize / kTokens;
   static constexpr int kLanesOfRow = kTokens;
+  static constexpr int kRowsAtOnce = kWarpSize / kLanesOfRow;
   static constexpr int kTurns = kRows / kMergeWarps / kRowsAtOnce;
 
   const MergePassArgs& pass;
@@ -63,7 +63,7 @@ struct MergePass {
 
   TF_DEVICE bool has_columns() const { return column0 < args.width; }
   TF_DEVICE int row_of(int turn) const {
-    return (warp_index() * kTurns + turn) * kRowsAtOnce + lane / kTokens;
+    return (warp_index() * kTurns + turn) * kRowsAtOnce + lane / kLanesOfRow;
   }
 
   // Zeros behind the tokens and columns that are there.
