@@ -11,6 +11,14 @@
 
 namespace tokenfuse::cuda {
 
+// Read or written at once.
+struct alignas(8) TwoFloats {
+  float values[2];
+};
+struct alignas(16) FourFloats {
+  float values[4];
+};
+
 inline constexpr float kLog2e = 1.44269504088896340736f;
 inline constexpr float kLn2 = 0.69314718055994530942f;
 

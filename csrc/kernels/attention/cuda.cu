@@ -56,9 +56,8 @@ TF_KERNEL void TF_LAUNCH_BOUNDS(kThreads, 2) attention_split(AttentionArgs args)
   TF_UNROLL for (int half = 0; half < 2; ++half) {
     const int row = lane / 4 + 8 * half;
     TF_UNROLL for (int n = 0; n < kDim / 8; ++n) {
-      TF_UNROLL for (int i = 0; i < 2; ++i) {
-        part[row * kPart + 8 * n + lane % 4 * 2 + i] = sums.o[n][2 * half + i];
-      }
+      *reinterpret_cast<TwoFloats*>(part + row * kPart + 8 * n + lane % 4 * 2) = {
+          {sums.o[n][2 * half], sums.o[n][2 * half + 1]}};
     }
     if (lane % 4 == 0) {
       part[kRest + row] = sums.max[half];
@@ -68,27 +67,31 @@ TF_KERNEL void TF_LAUNCH_BOUNDS(kThreads, 2) attention_split(AttentionArgs args)
   sync_threads();
 
   const int streams = chunks < kAttentionStreams ? chunks : kAttentionStreams;
-  for (int at = thread_index(); at < kAttentionQueries * kDim / 8; at += kThreads) {
-    const int row = at / (kDim / 8), column = at % (kDim / 8) * 8;
-    const int query = queries.first + row;
+  // Four columns for each thread, so that neighbours read neighbouring banks.
+  for (int at = thread_index(); at < kAttentionQueries * kDim / 4; at += kThreads) {
+    const int row = at / (kDim / 4), column = at % (kDim / 4) * 4;
     if (row >= queries.count || column >= args.head_dim) continue;
-    float max = parts[kRest + row], sum = parts[kRest + kAttentionQueries + row], o[8];
-    TF_UNROLL for (int i = 0; i < 8; ++i) o[i] = parts[row * kPart + column + i];
+    const auto o_of = [&](int stream) {
+      return *reinterpret_cast<const FourFloats*>(parts + stream * kWarpFloats + row * kPart +
+                                                  column);
+    };
+    float max = parts[kRest + row], sum = parts[kRest + kAttentionQueries + row];
+    FourFloats o = o_of(0);
     for (int stream = 1; stream < streams; ++stream) {
-      const float* other = parts + stream * kWarpFloats;
-      const Join by = join_of(max, other[kRest + row]);
+      const float* rest = parts + stream * kWarpFloats + kRest + row;
+      const FourFloats other = o_of(stream);
+      const Join by = join_of(max, rest[0]);
       max = by.max;
-      sum = joined(sum, other[kRest + kAttentionQueries + row], by);
-      TF_UNROLL for (int i = 0; i < 8; ++i) {
-        o[i] = joined(o[i], other[row * kPart + column + i], by);
+      sum = joined(sum, rest[kAttentionQueries], by);
+      TF_UNROLL for (int i = 0; i < 4; ++i) {
+        o.values[i] = joined(o.values[i], other.values[i], by);
       }
     }
     const float inverse = inverse_of(sum);
-    Vec128 out;
-    TF_UNROLL for (int i = 0; i < 4; ++i) {
-      out.words[i] = pack<T>(o[2 * i] * inverse, o[2 * i + 1] * inverse);
+    auto* to = reinterpret_cast<std::uint32_t*>(head.o + (queries.first + row) * args.ldo + column);
+    TF_UNROLL for (int i = 0; i < 2; ++i) {
+      to[i] = pack<T>(o.values[2 * i] * inverse, o.values[2 * i + 1] * inverse);
     }
-    store_128(head.o + query * args.ldo + column, out);
   }
 }
 

@@ -7,10 +7,9 @@
 //   bias: null, or float32: score (i, j) of head h gets bias[h * bias_head_stride + j - i'], with
 //   i' the query's position; -infinity hides a key. At least one key of each query is not hidden.
 //   key_counts: null, or `batch` ints of the device: only so many keys, 1 to num_keys, are there.
-//   first: null, or an int of the device: queries are rows *first + i of q (and of o's i), at the
-//   positions *first + i, and there are *first + num_queries keys, at most num_keys. Without it
-//   query i is row i and at position i.
-//   scale c; softmax and sums in float32.
+//   first: null, or an int of the device: queries are rows *first + i of q, their results rows i of
+//   o, their positions *first + i, and there are *first + num_queries keys, at most num_keys.
+//   Without it query i is row i and at position i. scale c; softmax and sums in float32.
 // Any num_queries, num_keys >= 1. A batch and a query depend on no other, bit by bit.
 #pragma once
 

@@ -1,8 +1,9 @@
-// merge_attention on a GPU: the pass over the tokens (cuda_pass.cuh); where it is split, a kernel
-// that joins the parts; and one that gives the weights.
+// merge_attention on a GPU: the pass over the tokens (cuda_pass.cuh, cuda_store.cuh); where it is
+// split, a kernel that joins the parts; and one that gives the weights.
 #include "core/cuda/device.h"
 #include "core/cuda/launch.h"
 #include "kernels/merge_attention/cuda_pass.cuh"
+#include "kernels/merge_attention/cuda_store.cuh"
 
 namespace tokenfuse::cuda {
 namespace {
@@ -12,15 +13,23 @@ constexpr int kPassThreads = kMergeWarps * kWarpSize;
 template <typename T, int kUnits, int kTokens, int kRowTiles>
 TF_KERNEL void TF_LAUNCH_BOUNDS(kPassThreads, 1) merge_pass(MergePassArgs args) {
   MergePass<T, kUnits, kTokens, kRowTiles> pass(args);
-  pass.run();
+  pass.load_queries();
+  const int tiles = (args.args.tokens + kTokens - 1) / kTokens;
+  const int first = args.splits == 1 ? 0 : block_y();
+  const int last = args.splits == 1 ? args.streams : first + 1;
+  for (int stream = first; stream < last; ++stream) {
+    const int begin = stream * args.tiles_per_stream, end = begin + args.tiles_per_stream;
+    pass.run_stream(begin, end < tiles ? end : tiles);
+    pass.join(stream == first);
+  }
+  if (args.splits == 1) {
+    store_result<T>(pass);
+  } else {
+    store_part(pass);
+  }
 }
 
 constexpr int kJoinThreads = 128;
-
-// Read at once.
-struct alignas(16) FourFloats {
-  float values[4];
-};
 
 // Eight columns of a row for each thread; all its parts are asked for before the first is needed.
 template <typename T>

@@ -20,20 +20,6 @@ struct MergePassArgs {
   int streams, tiles_per_stream, splits;
 };
 
-TF_DEVICE float lse_of(float max, float sum) { return fmaf(max, kLn2, logf(sum)); }
-
-// The parts of a split merge in the workspace: sums (batch, splits, rows, width), then maxima and
-// sums of weights (batch, splits, rows).
-struct MergeParts {
-  float *o, *max, *sum;
-};
-TF_DEVICE MergeParts merge_parts(const MergePassArgs& pass) {
-  const std::int64_t rows =
-      static_cast<std::int64_t>(pass.args.batch) * pass.splits * pass.args.rows;
-  float* o = static_cast<float*>(pass.args.workspace);
-  return {o, o + rows * pass.args.width, o + rows * (pass.args.width + 1)};
-}
-
 template <typename T, int kUnits, int kTokens, int kRowTiles>
 struct MergePass {
   static constexpr int kRows = kRowTiles * kMergeRows;
@@ -42,7 +28,8 @@ struct MergePass {
   static constexpr int kWeightRow = kTokens + kMergePad;  // of scores too
   static constexpr int kCopiedBytes = kMergeWarps * kMergeStages * kTokens * kCopiedRow * 2;
   // A lane for each token of a row: so many rows of a warp at once, and so often.
-  static constexpr int kRowsAtOnce = kWarpSize / kTokens;
+  static constexpr int kLanesOfRow = kTokens;
+  static constexpr int kRowsAtOnce = kWarpSize / kLanesOfRow;
   static constexpr int kTurns = kRows / kMergeWarps / kRowsAtOnce;
 
   const MergePassArgs& pass;
@@ -76,7 +63,7 @@ struct MergePass {
 
   TF_DEVICE bool has_columns() const { return column0 < args.width; }
   TF_DEVICE int row_of(int turn) const {
-    return (warp_index() * kTurns + turn) * kRowsAtOnce + lane / kTokens;
+    return (warp_index() * kTurns + turn) * kRowsAtOnce + lane / kLanesOfRow;
   }
 
   // Zeros behind the tokens and columns that are there.
@@ -145,8 +132,9 @@ struct MergePass {
     float* to = scores + (warp_index() * kRows + lane / 4) * kWeightRow + lane % 4 * 2;
     TF_UNROLL for (int m = 0; m < kRowTiles; ++m) {
       TF_UNROLL for (int n = 0; n < kTokens / 8; ++n) {
-        TF_UNROLL for (int i = 0; i < 4; ++i) {
-          to[(16 * m + i / 2 * 8) * kWeightRow + 8 * n + i % 2] = s[m][n][i];
+        TF_UNROLL for (int half = 0; half < 2; ++half) {
+          *reinterpret_cast<TwoFloats*>(to + (16 * m + 8 * half) * kWeightRow +
+                                        8 * n) = {{s[m][n][2 * half], s[m][n][2 * half + 1]}};
         }
       }
     }
@@ -245,7 +233,7 @@ struct MergePass {
     }
   }
 
-  // Tiles [begin, end) of tokens.
+  // Tiles [begin, end) of tokens, into sums of their own.
   TF_DEVICE void run_stream(int begin, int end) {
     clear();
     for (int stage = 0; stage < kMergeStages; ++stage) copy(begin + stage, end, stage);
@@ -261,76 +249,6 @@ struct MergePass {
       sync_warp();
       copy(tile + kMergeStages, end, stage);
       stage = stage + 1 == kMergeStages ? 0 : stage + 1;
-    }
-  }
-
-  TF_DEVICE void run() {
-    load_queries();
-    const int tiles = (args.tokens + kTokens - 1) / kTokens;
-    const int first = pass.splits == 1 ? 0 : block_y();
-    const int last = pass.splits == 1 ? pass.streams : first + 1;
-    for (int stream = first; stream < last; ++stream) {
-      const int begin = stream * pass.tiles_per_stream, end = begin + pass.tiles_per_stream;
-      run_stream(begin, end < tiles ? end : tiles);
-      join(stream == first);
-    }
-    if (pass.splits == 1) {
-      store();
-    } else {
-      store_part();
-    }
-  }
-
-  TF_DEVICE void store() {
-    float* inverses = factors + 3 * kRows;
-    TF_UNROLL for (int turn = 0; turn < kTurns; ++turn) {
-      const int row = row_of(turn);
-      if (lane % kTokens != 0) continue;
-      inverses[row] = inverse_of(total_sum[turn]);
-      if (args.lse != nullptr && row0 + row < args.rows) {
-        args.lse[static_cast<std::int64_t>(block_z()) * args.rows + row0 + row] =
-            lse_of(total_max[turn], total_sum[turn]);
-      }
-    }
-    sync_threads();
-    T* to = static_cast<T*>(args.o) + static_cast<std::int64_t>(block_z()) * args.rows * args.width;
-    each_pair([&](int row, int column, float a, float b) {
-      const float inverse = inverses[row];
-      *reinterpret_cast<std::uint32_t*>(to + static_cast<std::int64_t>(row0 + row) * args.width +
-                                        column) = pack<T>(a * inverse, b * inverse);
-    });
-  }
-
-  TF_DEVICE void store_part() {
-    const MergeParts parts = merge_parts(pass);
-    const std::int64_t part = static_cast<std::int64_t>(block_z()) * pass.splits + block_y();
-    TF_UNROLL for (int turn = 0; turn < kTurns; ++turn) {
-      const int row = row_of(turn);
-      if (lane % kTokens != 0 || row0 + row >= args.rows) continue;
-      parts.max[part * args.rows + row0 + row] = total_max[turn];
-      parts.sum[part * args.rows + row0 + row] = total_sum[turn];
-    }
-    each_pair([&](int row, int column, float a, float b) {
-      float* to = parts.o + (part * args.rows + row0 + row) * args.width + column;
-      to[0] = a;
-      to[1] = b;
-    });
-  }
-
-  // Two neighbours of the total each, where there is such a row and column.
-  template <typename Store>
-  TF_DEVICE void each_pair(Store put) {
-    TF_UNROLL for (int m = 0; m < kRowTiles; ++m) {
-      TF_UNROLL for (int half = 0; half < 2; ++half) {
-        const int row = 16 * m + lane / 4 + 8 * half;
-        if (row0 + row >= args.rows) continue;
-        TF_UNROLL for (int n = 0; n < 2 * kUnits; ++n) {
-          const int column = column0 + 8 * n + lane % 4 * 2;
-          if (column < args.width) {
-            put(row, column, total[m][n][2 * half], total[m][n][2 * half + 1]);
-          }
-        }
-      }
     }
   }
 };
