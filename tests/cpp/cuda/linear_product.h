@@ -11,9 +11,7 @@
 
 namespace tokenfuse::test {
 
-using cuda::choose_linear_tile;
 using cuda::DeviceInfo;
-using cuda::kLinearTiles;
 using cuda::NormKind;
 using cuda::Stream;
 using cuda::Type;
@@ -123,13 +121,20 @@ struct Product {
     return p.group == 0 ? m + first : m / p.group * p.y_group + m % p.group + first;
   }
 
-  void run(const DeviceInfo& device) {
+  void clear() {
     y16.clear();
     y32 = Rows(num_rows, columns, p.layout.gap, p.layout.offset);
     if (!p.y16) args.y32 = y32.data();
+  }
+  void run(const DeviceInfo& device) {
+    clear();
     Stream stream;
     cuda::linear(stream, device, args);
-    stream.wait();
+  }
+  void run_tile(int place) {
+    clear();
+    Stream stream;
+    cuda::linear_in_tile(stream, args, place);
   }
 
   // As floats, and what was not written as NaN.
@@ -233,23 +238,6 @@ struct Product {
   }
 };
 
-// One device per tile that some device chooses for the problem.
-inline std::vector<DeviceInfo> devices_for(const Problem& p) {
-  std::vector<DeviceInfo> devices;
-  std::set<int> tiles;
-  for (int i = 0; i < cuda::kNumLinearTiles; ++i) {
-    const std::int64_t blocks = cuda::linear_blocks(kLinearTiles[i], p.m, p.n);
-    const DeviceInfo device = device_of(static_cast<int>(blocks > 1 ? blocks / 2 : 1));
-    if (tiles.insert(choose_linear_tile(device, p.m, p.n, p.floats)).second) {
-      devices.push_back(device);
-    }
-  }
-  if (tiles.insert(choose_linear_tile(device_of(1 << 20), p.m, p.n, p.floats)).second) {
-    devices.push_back(device_of(1 << 20));
-  }
-  return devices;
-}
-
 template <typename T>
 void check_problem(const Problem& p) {
   set_case("%s m %d, n %d, k %d, norm %d, gap %d",
@@ -257,10 +245,11 @@ void check_problem(const Problem& p) {
            p.floats ? static_cast<int>(p.norm) : -1, static_cast<int>(p.layout.gap));
   Product<T> product(p);
   std::unique_ptr<Rows> first;
-  for (const DeviceInfo& device : devices_for(p)) {
+  for (int place = 0; place < cuda::kNumLinearTiles; ++place) {
+    if (!cuda::linear_tile_fits(place, p.m, p.n, p.floats)) continue;
     for (const cuda::emulator::Schedule& schedule : schedules()) {
       cuda::emulator::set_schedule(schedule);
-      product.run(device);
+      product.run_tile(place);
       if (first == nullptr) {
         product.check();
         first.reset(new Rows(product.result()));

@@ -56,13 +56,13 @@ void check_batches() {
   set_case("batches");
   Problem p{150, 130, 136};
   Product<T> all(p);
-  all.run(device_of(1));
+  all.run_tile(0);
   const Rows many = all.result();
   bool same = true;
   for (const int m : {1, 17, 64, 149}) {
     Product<T> some(p);
     some.args.m = m;
-    some.run(device_of(8));
+    some.run(device_of(m % 2 == 1 ? 1 : 8));
     const Rows few = some.result();
     for (int i = 0; i < m; ++i) {
       same = same && std::memcmp(&few.at(i, 0), &many.at(i, 0), 130 * sizeof(float)) == 0;
@@ -81,8 +81,7 @@ void check_choice() {
             set_case("choice m %d, n %d, %d KB", m, n, kilobytes);
             const int i = choose_linear_tile(device_of(multiprocessors, kilobytes), m, n, floats);
             CHECK(linear_shared_bytes(kLinearTiles[i], floats) <= std::size_t(kilobytes) << 10);
-            CHECK(!floats || i >= 2);
-            CHECK(m > 16 || kLinearTiles[i].rows == 16);
+            CHECK(linear_tile_fits(i, m, n, floats));
           }
         }
       }
@@ -93,11 +92,13 @@ void check_choice() {
     return kLinearTiles[choose_linear_tile(device_of(multiprocessors), m, n, false)].rows;
   };
   CHECK(rows(16, 50176, 768) == 128 && rows(132, 50176, 768) == 128);
-  CHECK(rows(16, 196, 768) == 64 && rows(132, 196, 768) == 16);
-  CHECK(rows(132, 196, 2304) == 32 && rows(16, 32, 384) == 16);
+  CHECK(rows(16, 196, 768) == 64 && rows(132, 196, 3072) == 64);
+  CHECK(rows(132, 196, 768) == 32 && rows(132, 49, 384) == 16);
   // Of 16 columns for few blocks, of 32 for many.
-  CHECK(choose_linear_tile(device_of(132), 1, 3072, false) == 5);
+  CHECK(choose_linear_tile(device_of(132), 1, 768, false) == 5);
   CHECK(choose_linear_tile(device_of(132), 1, 32128, false) == 4);
+  // A device may have too little shared memory for all but the smallest.
+  CHECK(choose_linear_tile(device_of(1, 40), 50176, 768, false) == 5);
 }
 
 // Each block reads its rows and columns once; no matrix load takes a bank twice.
@@ -105,7 +106,7 @@ void check_traffic() {
   set_case("traffic");
   Product<Half> product({16, 96, 256});
   emulator::reset_counts();
-  product.run(device_of(1 << 20));
+  product.run_tile(kNumLinearTiles - 1);
   CHECK(emulator::counts().copied_bytes == 6 * 32 * 256 * 2);
   CHECK(emulator::counts().multiply_adds == 6 * 2 * 16);
 }
