@@ -32,10 +32,8 @@ bool stored_in_pairs(const LinearArgs& args) {
 
 }  // namespace
 
-void linear(Stream& stream, const DeviceInfo& device, const LinearArgs& args) {
-  if (args.m == 0) return;
+void linear_in_tile(Stream& stream, const LinearArgs& args, int place) {
   const bool floats = args.x32 != nullptr;
-  const int place = choose_linear_tile(device, args.m, args.n, floats);
   const LinearTile& tile = kLinearTiles[place];
   const std::int64_t row_tiles = (std::int64_t{args.m} + tile.rows - 1) / tile.rows;
   const std::int64_t column_tiles = (std::int64_t{args.n} + tile.columns - 1) / tile.columns;
@@ -46,6 +44,12 @@ void linear(Stream& stream, const DeviceInfo& device, const LinearArgs& args) {
          {static_cast<int>(row_tiles * column_tiles)},
          tile.sequential ? kSequentialThreads : kSlicedThreads, linear_shared_bytes(tile, floats),
          kernel_args);
+}
+
+void linear(Stream& stream, const DeviceInfo& device, const LinearArgs& args) {
+  if (args.m == 0) return;
+  const bool floats = args.x32 != nullptr;
+  linear_in_tile(stream, args, choose_linear_tile(device, args.m, args.n, floats));
 }
 
 }  // namespace tokenfuse::cuda

@@ -11,7 +11,7 @@
 //   has N / 2 columns; no bias. Otherwise y has N.
 //   y: float32 rows (y32) or rows of `type` (y16).
 // Rows of y: row m of x becomes row (m / group) y_group + m % group + *y_row of y; with
-// `residual_repeats` r has the rows of one group. `y_row` may be null: 0.
+// `residual_repeats` r has the rows of one group, and its row is m % group. `y_row` may be null: 0.
 // Any M, N, K >= 1 (M = 0 does nothing). Addresses of x16 and w are multiples of 16.
 // A row of y depends on its row of x alone, and on no other argument's extent, bit by bit.
 #pragma once

@@ -33,6 +33,9 @@ struct LinearRow {
   std::int64_t y, residual;
 };
 
+// Read when the block begins, so that nobody waits for it at the end.
+TF_DEVICE int first_y_row(const LinearArgs& a) { return a.y_row == nullptr ? 0 : *a.y_row; }
+
 TF_DEVICE LinearRow linear_row(const LinearArgs& a, int row, int y_row) {
   if (a.group == 0) return {std::int64_t{row} + y_row, a.residual_repeats ? row : row + y_row};
   const int group = row / a.group, within = row - group * a.group;

@@ -29,19 +29,16 @@ struct FloatStage {
     if (a.norm == NormKind::kLayer) load_4(bias, a.norm_bias, column_of(k), end, false, 0.0f);
   }
 
-  // What is not there is 0, not the norm of 0.
+  // Behind K the weight and the bias are 0, so the norm is too. Rows behind M, whose scale is never
+  // computed, become anything: no other row is made of them.
   template <typename T>
-  TF_DEVICE void store(const LinearArgs& a, unsigned char* stage, const RowScale* rows, int first,
-                       int k, int end) const {
-    const int column = column_of(k);
+  TF_DEVICE void store(const LinearArgs& a, unsigned char* stage, const RowScale* rows) const {
     TF_UNROLL for (int i = 0; i < kRows / 4; ++i) {
       const int row = row_of(i);
       float y[4];
       TF_UNROLL for (int j = 0; j < 4; ++j) {
-        y[j] = values[i][j];
-        if (a.norm != NormKind::kNone && first + row < a.m && column + j < end) {
-          y[j] = normed(y[j], rows[row], weight[j], bias[j]);
-        }
+        const float x = values[i][j];
+        y[j] = a.norm == NormKind::kNone ? x : normed(x, rows[row], weight[j], bias[j]);
       }
       unsigned char* to = stage + chunk_offset(row, lane_index() % 8 / 2) + lane_index() % 2 * 8;
       store_4(reinterpret_cast<T*>(to), y);

@@ -15,7 +15,7 @@
 #include <cstdint>
 
 #include "core/cuda/device.h"
-#include "core/cuda/runtime.h"
+#include "kernels/linear/cuda.h"
 
 namespace tokenfuse::cuda {
 
@@ -37,10 +37,8 @@ struct LinearTile {
   bool sequential;  // the large tile
 };
 
-// From large to small. A large tile reads less of memory per product: 64 x 64 asks the second-level
-// cache for as many bytes as it delivers (64 per cycle and multiprocessor) while the products are
-// made (1,024 per cycle, capability 8.0), smaller ones for more. Stages: two blocks of 64 x 64 fit
-// a multiprocessor of capability 8.0 and 8.7 (164 KB), three and more of the smaller tiles.
+// From large to small. Stages: two blocks of 64 x 64 fit a multiprocessor of capability 8.0 and 8.7
+// (164 KB), three and more of the smaller tiles.
 inline constexpr LinearTile kLinearTiles[] = {
     {128, 128, 4, true}, {64, 64, 2, false}, {32, 64, 3, false},
     {32, 32, 3, false},  {16, 32, 4, false}, {16, 16, 4, false},
@@ -67,19 +65,44 @@ constexpr std::int64_t linear_blocks(const LinearTile& tile, int m, int n) {
          ((std::int64_t{n} + tile.columns - 1) / tile.columns);
 }
 
-// The place in kLinearTiles of the largest tile that is not half empty and gives each
-// multiprocessor two blocks, which hide each other's waiting; where none does, the smallest, for
-// the most blocks. Floats go through registers (`floats`), which the two largest tiles have none
-// left for.
-inline int choose_linear_tile(const DeviceInfo& device, int m, int n, bool floats) {
-  for (int i = floats ? 2 : 0; i < kNumLinearTiles; ++i) {
-    const LinearTile& tile = kLinearTiles[i];
-    if (tile.rows > 16 && tile.rows / 2 >= m) continue;
-    if (tile.columns > 16 && tile.columns / 2 >= n) continue;
-    if (linear_shared_bytes(tile, floats) > device.shared_bytes_per_block) continue;
-    if (linear_blocks(tile, m, n) >= 2 * std::int64_t{device.num_multiprocessors}) return i;
-  }
-  return kNumLinearTiles - 1;
+// Whether a tile, by its place, is for such a linear: not half empty, and not of floats where these
+// go through registers of which the tile has none left.
+constexpr bool linear_tile_fits(int place, int m, int n, bool floats) {
+  const LinearTile& tile = kLinearTiles[place];
+  if (floats && place < 2) return false;
+  return (tile.rows == 16 || tile.rows / 2 < m) && (tile.columns == 16 || tile.columns / 2 < n);
 }
+
+// What a block takes per column of K, in 64ths of a cycle: the longer of reading that much from the
+// second-level cache (64 bytes per cycle and multiprocessor) and of multiplying it (1,024
+// multiply-adds per cycle, capability 8.0 and 8.7). The two are equal at 64 x 64.
+constexpr std::int64_t linear_block_cost(const LinearTile& tile, bool floats) {
+  const int bytes = tile.rows * (floats ? 4 : 2) + tile.columns * 2;
+  const int products = tile.rows * tile.columns / 16;
+  return bytes > products ? bytes : products;
+}
+
+// The place in kLinearTiles of the tile with which the multiprocessor with the most blocks has the
+// least to do; of equals the largest, which asks less of the cache. An estimate, not measured: only
+// the time depends on it.
+inline int choose_linear_tile(const DeviceInfo& device, int m, int n, bool floats) {
+  const std::int64_t among = device.num_multiprocessors;
+  int best = kNumLinearTiles - 1;
+  std::int64_t best_cost = INT64_MAX;
+  for (int place = 0; place < kNumLinearTiles; ++place) {
+    const LinearTile& tile = kLinearTiles[place];
+    if (!linear_tile_fits(place, m, n, floats)) continue;
+    if (linear_shared_bytes(tile, floats) > device.shared_bytes_per_block) continue;
+    const std::int64_t most_blocks = (linear_blocks(tile, m, n) + among - 1) / among;
+    const std::int64_t cost = most_blocks * linear_block_cost(tile, floats);
+    if (cost >= best_cost) continue;
+    best = place;
+    best_cost = cost;
+  }
+  return best;
+}
+
+// `linear` in a given tile, for tests.
+void linear_in_tile(Stream& stream, const LinearArgs& args, int place);
 
 }  // namespace tokenfuse::cuda

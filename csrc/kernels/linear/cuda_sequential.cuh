@@ -30,6 +30,7 @@ TF_KERNEL void TF_LAUNCH_BOUNDS(kSequentialThreads, 1) linear_sequential(LinearK
   static_assert(kRows == 2 * kWarpRows && kColumns == 4 * kWarpColumns, "eight warps, 2 by 4");
   const LinearArgs& a = args.linear;
   const LinearOrigin origin = linear_origin<kRows, kColumns>(args);
+  const int y_row = first_y_row(a);
   const int warp_row = warp_index() / 4 * kWarpRows;
   const int warp_column = warp_index() % 4 * kWarpColumns;
 
@@ -76,7 +77,6 @@ TF_KERNEL void TF_LAUNCH_BOUNDS(kSequentialThreads, 1) linear_sequential(LinearK
     }
   }
 
-  const int y_row = a.y_row == nullptr ? 0 : *a.y_row;
   const int g = lane_index() / 4, t = lane_index() % 4;
   TF_UNROLL for (int i = 0; i < kWarpRows / 16; ++i) {
     TF_UNROLL for (int half = 0; half < 2; ++half) {

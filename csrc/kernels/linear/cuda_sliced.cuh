@@ -10,7 +10,7 @@ inline constexpr int kSlicedThreads = kSlices * kWarpSize;
 
 // The sums of all slices meet in shared memory, and each thread finishes some pairs of them.
 template <typename T, int kRows, int kColumns, int kStride>
-TF_DEVICE void add_slices(const LinearKernelArgs& args, const LinearOrigin& origin,
+TF_DEVICE void add_slices(const LinearKernelArgs& args, const LinearOrigin& origin, int y_row,
                           const float (&c)[kRows / 16][kColumns / 8][4]) {
   auto* sums = reinterpret_cast<float*>(shared_memory());
   constexpr int kSliceFloats = kRows * kStride;
@@ -28,7 +28,6 @@ TF_DEVICE void add_slices(const LinearKernelArgs& args, const LinearOrigin& orig
     }
   }
   sync_threads();
-  const int y_row = args.linear.y_row == nullptr ? 0 : *args.linear.y_row;
   for (int pair = thread_index(); pair < kRows * kColumns / 2; pair += kSlicedThreads) {
     const int row = pair / (kColumns / 2), column = pair % (kColumns / 2) * 2;
     if (origin.row + row >= args.linear.m) break;
@@ -51,6 +50,7 @@ TF_KERNEL void TF_LAUNCH_BOUNDS(kSlicedThreads, 1) linear_sliced(LinearKernelArg
   const LinearArgs& a = args.linear;
   const int lane = lane_index(), slice = warp_index();
   const LinearOrigin origin = linear_origin<kRows, kColumns>(args);
+  const int y_row = first_y_row(a);
   const int begin = slice * slice_columns(a.k);
   const int slice_end = begin + slice_columns(a.k), end = slice_end < a.k ? slice_end : a.k;
   // The last slices of a short K are empty.
@@ -94,7 +94,7 @@ TF_KERNEL void TF_LAUNCH_BOUNDS(kSlicedThreads, 1) linear_sliced(LinearKernelArg
     unsigned char* at = stage_of(stage);
     const int k = begin + stage * kStageColumns;
     if (kFloats) {
-      floats.template store<T>(a, at, rows, origin.row, k, end);
+      floats.template store<T>(a, at, rows);
       if (stage + 1 < num_stages) floats.load(args, origin.row, k + kStageColumns, end);
     }
     copy_async_wait<kStages - 2>();
@@ -104,7 +104,7 @@ TF_KERNEL void TF_LAUNCH_BOUNDS(kSlicedThreads, 1) linear_sliced(LinearKernelArg
     multiply_step<T>(c, at, at + kRows * kStageRowBytes, 0);
     if (2 * stage + 1 < num_steps) multiply_step<T>(c, at, at + kRows * kStageRowBytes, 1);
   }
-  add_slices<T, kRows, kColumns, sum_stride(kShape)>(args, origin, c);
+  add_slices<T, kRows, kColumns, sum_stride(kShape)>(args, origin, y_row, c);
 }
 
 }  // namespace tokenfuse::cuda
