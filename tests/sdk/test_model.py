@@ -323,6 +323,15 @@ def test_what_was_chosen_can_be_read(bundle):
         json.dumps(model.info.to_dict())
 
 
+def test_a_cpu_needs_no_warming_up_and_takes_one_at_a_time(model):
+    model.warm_up()
+    model.warm_up(batch=1, token_budget=4)
+    with pytest.raises(errors.ConfigError, match="batch=2"):
+        model.warm_up(batch=2)
+    with pytest.raises(errors.TokenBudgetError):
+        model.warm_up(token_budget=5)
+
+
 def test_a_model_that_is_not_there(tmp_path):
     with pytest.raises(errors.BundleMissingFileError, match="scenes-nano"):
         tf.load("no-such-model")
@@ -338,6 +347,7 @@ def test_a_closed_model_says_so(bundle, image):
         lambda: model.encode_image(image),
         lambda: model.info,
         model.memory_report,
+        model.warm_up,
     ):
         with pytest.raises(errors.ModelClosedError, match="closed"):
             call()

@@ -11,6 +11,7 @@ from tokenfuse_sdk.bundle import Bundle
 from tokenfuse_sdk.config import ModelConfig
 from tokenfuse_sdk.errors import ModelClosedError
 from tokenfuse_sdk.image_tokens import ImageTokens
+from tokenfuse_sdk.integers import checked_int
 from tokenfuse_sdk.model.answers import checked_length, score, write, write_at_once
 from tokenfuse_sdk.model.batches import answer_batches
 from tokenfuse_sdk.model.facts import Facts, info_of
@@ -98,6 +99,28 @@ class Model:
         """What was loaded, and where it runs."""
         engine = self._open_runtime().capabilities
         return info_of(self._facts, self._placement, engine, self._token_budget)
+
+    def warm_up(self, *, batch: int = 1, token_budget: int | None = None) -> None:
+        """Make ready at once what the first calls of a kind would: a GPU's graphs.
+
+        Without it, a GPU records a graph at the first question of each length and batch, which
+        takes some milliseconds then. A CPU needs none.
+
+        Args:
+            batch: questions at once, as `answer_many` asks them; 1 for `answer`.
+            token_budget: N; None for the model's own.
+
+        Raises:
+            ConfigError: `batch` is more than the device takes at once.
+            TokenBudgetError: not one of the model's budgets.
+        """
+        self._open_runtime()
+        budget = self.config.fusion.check_budget(token_budget, self._token_budget)
+        batched = self._batched
+        most = 1 if batched is None else batched.max_batch
+        size = checked_int("batch", batch, 1, most)
+        if batched is not None:
+            batched.record(size, budget)
 
     def memory_report(self) -> dict[str, int]:
         """Bytes by purpose, as the engine holds them: packed weights and workspace."""

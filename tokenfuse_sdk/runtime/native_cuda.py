@@ -132,6 +132,10 @@ class NativeCudaRuntime:
         most: int = self._engine.max_batch
         return most
 
+    def record(self, batch: int, token_budget: int) -> None:
+        with self._failure_told():
+            self._engine.record(batch, token_budget)
+
     def encode_image(self, image_HW3: FloatArray, token_budget: int) -> FloatArray:
         f_ND: FloatArray = self.encode_images(image_HW3[np.newaxis], token_budget)[0]
         return f_ND

@@ -95,6 +95,10 @@ class BatchRuntime(Runtime, Protocol):
         """B of one call at most."""
         ...
 
+    def record(self, batch: int, token_budget: int) -> None:
+        """Make ready all that calls of so many, 1 to `max_batch`, will do."""
+        ...
+
     def encode_images(self, images_BHW3: FloatArray, token_budget: int) -> FloatArray:
         """Prepared pictures to `f_BND`."""
         ...
