@@ -7,7 +7,6 @@ Under NVIDIA's compute-sanitizer: `tests/gpu/sanitize.sh`.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import importlib.util
 import os
@@ -15,20 +14,23 @@ import pathlib
 import sys
 from collections.abc import Callable
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import torch
 
 from tokenfuse_sdk.cuda_module import unavailable_reason
-from tokenfuse_sdk.ops import cuda
 
-EPS = float(np.finfo(np.float32).eps)
-# What rounding to a type may change, relative to the number.
-HALF = {"fp16": 2.0**-11, "bf16": 2.0**-8}
-_TORCH = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
+if TYPE_CHECKING:
+    from device_memory import Device
+
+_TORCH = {"fp16": torch.float16, "bf16": torch.bfloat16}
 _VARIABLE = "TOKENFUSE_CUDA_EMULATED"
+_HERE = str(pathlib.Path(__file__).parent)
+# What the tests share lies beside them.
+if _HERE not in sys.path:
+    sys.path.append(_HERE)
 
 
 @functools.lru_cache(maxsize=None)
@@ -73,58 +75,10 @@ def floats() -> Callable[..., np.ndarray]:
     return lambda *shape, scale=1.0: (scale * rng.standard_normal(shape)).astype(np.float32)
 
 
-class HostMemory:
-    """An array that claims to lie on a device: for the emulator, whose device memory is the host's.
-
-    Not NumPy's, so that it is taken by `__cuda_array_interface__` alone.
-    """
-
-    def __init__(self, array: np.ndarray, **shown: Any) -> None:
-        # On a boundary of 256 bytes, as a device's memory is; views keep theirs.
-        if array.flags.c_contiguous:
-            raw = np.empty(array.nbytes + 256, np.uint8)
-            first = -raw.ctypes.data % 256
-            room = raw[first : first + array.nbytes].view(array.dtype).reshape(array.shape)
-            room[...] = array
-            array = room
-        self.array = array
-        self.shown = shown
-
-    @property
-    def __cuda_array_interface__(self) -> dict[str, Any]:
-        return {
-            "shape": self.array.shape,
-            "typestr": self.array.dtype.str,
-            "data": (self.array.ctypes.data, False),
-            "strides": self.array.strides,
-            "version": 3,
-            **self.shown,
-        }
-
-
-@dataclasses.dataclass(frozen=True)
-class Device:
-    """Arrays on the device, by whatever a user of it has: torch, or the fake of the emulator."""
-
-    is_emulated: bool
-
-    def put(self, array: np.ndarray, precision: str = "fp32") -> Any:
-        if not self.is_emulated:
-            return torch.tensor(array).to("cuda", _TORCH[precision] if array.dtype.kind == "f" else None)
-        if precision == "bf16":
-            return cuda.to_device(array, "bf16")
-        return HostMemory(array.astype(np.float16) if precision == "fp16" else array)
-
-    def get(self, array: Any) -> np.ndarray:
-        if isinstance(array, HostMemory):
-            return array.array.astype(np.float32) if array.array.dtype.kind == "f" else array.array
-        if isinstance(array, torch.Tensor):
-            return (array.float() if array.is_floating_point() else array).cpu().numpy()
-        return array.to_host()
-
-
 @pytest.fixture
 def device(is_emulated: bool) -> Device:
+    from device_memory import Device
+
     return Device(is_emulated)
 
 

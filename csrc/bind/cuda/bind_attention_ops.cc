@@ -64,8 +64,7 @@ py::object op_attention(const py::object& q_BQHh, const py::object& k_BKHh,
                     std::to_string(args.num_keys));
     }
   }
-  const Operand* o =
-      call.result(q->dtype, q->shape, out, {"BQHh", 2, true}, py::len(q_BQHh.attr("shape")) == 3);
+  const Operand* o = call.result(q->dtype, q->shape, out, {"BQHh", 2, true}, q->is_single);
   call.run(args.num_queries == 0, [&](Stream& at) {
     args.type = call.type();
     args.q = q->data;
@@ -107,7 +106,7 @@ py::tuple op_merge_attention(const py::object& queries_GD, const py::object& tok
                                               std::to_string(q->extent(1)) + ", tokens has " +
                                               std::to_string(x->extent(2)));
   args.type = call.type();
-  const bool is_single = py::len(tokens_BSD.attr("shape")) == 2;
+  const bool is_single = x->is_single;
   const Operand* o = call.result(q->dtype, {args.batch, args.rows, q->extent(1)}, out,
                                  {"BGD", 0, true}, is_single);
   const Operand* lse =

@@ -36,11 +36,13 @@ bool all_on_device(std::initializer_list<py::object> arrays) {
   return device;
 }
 
-// The axes as `need` names them, the batch first where it lacks.
-Extents with_batch(Extents extents, const Need& need, std::int64_t first) {
-  if (need.axes[0] == 'B' && extents.size() + 1 == std::strlen(need.axes)) {
-    extents.insert(extents.begin(), first);
-  }
+bool lacks_batch(const Extents& shape, const Need& need) {
+  return need.axes[0] == 'B' && shape.size() + 1 == std::strlen(need.axes);
+}
+
+// The axes as `need` names them.
+Extents with_batch(Extents extents, bool is_single, std::int64_t first) {
+  if (is_single) extents.insert(extents.begin(), first);
   return extents;
 }
 
@@ -180,7 +182,8 @@ void OpCall::add_host(Operand& operand, const py::object& array, const Need& nee
   operand.host = const_cast<void*>(operand.array.data());
   operand.dtype = contains(allowed, Dtype::kFloat) ? Dtype::kFloat : ints ? Dtype::kInt : *half_;
   const Extents shape(given.shape(), given.shape() + given.ndim());
-  operand.shape = with_batch(shape, need, 1);
+  operand.is_single = lacks_batch(shape, need);
+  operand.shape = with_batch(shape, operand.is_single, 1);
   check_axes(operand, shape, need);
   Need layout = need;
   layout.vectors = need.vectors && is_half(operand.dtype);
@@ -190,8 +193,9 @@ void OpCall::add_host(Operand& operand, const py::object& array, const Need& nee
 void OpCall::add_view(Operand& operand, const DeviceView& view, const Need& need) {
   operand.dtype = view.dtype;
   operand.data = view.data;
-  operand.shape = with_batch(view.shape, need, 1);
-  operand.strides = with_batch(view.strides, need, 0);
+  operand.is_single = lacks_batch(view.shape, need);
+  operand.shape = with_batch(view.shape, operand.is_single, 1);
+  operand.strides = with_batch(view.strides, operand.is_single, 0);
   check_axes(operand, view.shape, need);
   operand.width = operand.shape.back();
   const Extents whole = contiguous_strides(operand.shape);
@@ -231,7 +235,9 @@ Dtype OpCall::result_dtype(const py::object& out, const std::optional<std::strin
             "out and result are of device arrays; NumPy arrays give new float32 arrays");
   if (!out.is_none()) {
     need_that(!precision, "out has a dtype of its own: leave result out");
-    return view_of(out, "out", stream_).dtype;
+    const Dtype dtype = view_of(out, "out", stream_).dtype;
+    need_that(dtype != Dtype::kInt, "out is int32; need float32, float16 or bfloat16");
+    return dtype;
   }
   return precision ? dtype_of_precision(*precision) : usual;
 }

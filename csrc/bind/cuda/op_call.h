@@ -29,6 +29,7 @@ struct Operand {
   Dtype dtype;
   Extents shape;
   Extents strides;         // in elements, on the device
+  bool is_single = false;  // the caller's has no axis for the batch
   std::int64_t width = 0;  // of the last axis on the device: NumPy's is padded to whole vectors
   char* data = nullptr;    // on the device; NumPy's: while it runs
 
