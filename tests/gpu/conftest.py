@@ -33,7 +33,7 @@ if _HERE not in sys.path:
     sys.path.append(_HERE)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _emulated(folder: str) -> ModuleType:
     (path,) = pathlib.Path(folder).glob("_cuda_emulated*.so")
     spec = importlib.util.spec_from_file_location("_cuda_emulated", path)
