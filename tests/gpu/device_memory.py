@@ -56,7 +56,7 @@ class Device:
     is_emulated: bool
 
     def put(self, array: np.ndarray, precision: str = "fp32") -> Any:
-        """float32 in a precision, int32 as it is; sliced like NumPy's, but for the emulator's bf16."""
+        """float32 in a precision, int32 as it is; to be sliced, but for the emulator's bf16."""
         floats = array.dtype.kind == "f"
         if not self.is_emulated:
             tensor = torch.tensor(array, device="cuda")

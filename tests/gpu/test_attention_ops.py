@@ -27,7 +27,7 @@ def expanded(line_HR: np.ndarray, queries: int, keys: int) -> np.ndarray:
 
 @pytest.fixture
 def sizes(is_emulated):
-    """1; around 16 queries of a tile, 16 or 32 keys of a chunk and 64 of four; a prime; the model's."""
+    """Around 16 queries of a tile, 16 or 32 keys of a chunk, 64 of four; a prime; the model's."""
     if is_emulated:
         return (0, 1, 15, 16, 17, 65), (1, 15, 16, 17, 33, 65, 97)
     return (0, 1, 15, 16, 17, 65, 196), (1, 15, 16, 17, 31, 33, 63, 65, 97, 196)

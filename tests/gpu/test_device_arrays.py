@@ -252,7 +252,7 @@ def test_layouts_that_do_not_fit_are_refused(device, floats):
     ):
         with pytest.raises(OpError, match=what):
             cuda.linear(given, w)
-    with pytest.raises(OpError, match="tokens has strides .* need a contiguous array"):
+    with pytest.raises(OpError, match=r"tokens has strides .* need a contiguous array"):
         cuda.merge_attention(device.put(floats(3, 40), "fp16"), x[:, :40])
     with pytest.raises(OpError, match="x is float16, weight is not; need one 16-bit dtype"):
         cuda.linear(x, device.put(floats(24, 48), "bf16"))
@@ -316,7 +316,7 @@ def test_torch_takes_a_result_without_a_copy(is_emulated, floats):
     del result
     # The tensor keeps the memory.
     torch.testing.assert_close(y, x.float() @ w.float().T, rtol=1e-5, atol=1e-4)
-    with pytest.raises(OpError, match="requires? grad"):
+    with pytest.raises(OpError, match=r"requires? grad"):
         cuda.linear(x.requires_grad_(), w)
 
 

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.usefixtures("cuda_module")
 
 @pytest.fixture
 def sizes(is_emulated):
-    """0 and 1; around 8 numbers of a vector, 16 rows and 32 columns of a tile; primes; the model's."""
+    """Around 8 numbers of a vector, 16 rows and 32 columns of a tile; primes; the model's."""
     if is_emulated:
         return (0, 1, 15, 16, 17, 65), (1, 7, 8, 9, 33), (1, 7, 8, 9, 64, 131)
     return (0, 1, 15, 16, 17, 63, 65, 196), (1, 7, 8, 9, 31, 33, 97, 384), (1, 7, 8, 9, 192, 769)

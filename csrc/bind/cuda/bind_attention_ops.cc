@@ -4,6 +4,7 @@
 
 #include "bind/cuda/bind_cuda.h"
 #include "bind/cuda/op_call.h"
+#include "core/cuda/stream_order.h"
 #include "kernels/attention/cuda.h"
 #include "kernels/merge_attention/cuda.h"
 

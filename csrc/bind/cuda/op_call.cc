@@ -1,22 +1,16 @@
 #include "bind/cuda/op_call.h"
 
-#include <cstring>
+#include <memory>
 #include <stdexcept>
 
 #include "bind/cuda/half_rows.h"
+#include "bind/cuda/owned_array.h"
 
 namespace py = pybind11;
 
 namespace tokenfuse::cuda {
 
-void need_that(bool condition, const std::string& what) {
-  if (!condition) throw std::invalid_argument(what);
-}
-
 namespace {
-
-constexpr std::int64_t kVector = 8;      // 16-bit values in 16 bytes
-constexpr std::size_t kAlignment = 256;  // of what is staged
 
 bool is_numpy(const py::object& array) { return py::isinstance<py::array>(array); }
 
@@ -36,33 +30,6 @@ bool all_on_device(std::initializer_list<py::object> arrays) {
   return device;
 }
 
-bool lacks_batch(const Extents& shape, const Need& need) {
-  return need.axes[0] == 'B' && shape.size() + 1 == std::strlen(need.axes);
-}
-
-// The axes as `need` names them.
-Extents with_batch(Extents extents, bool is_single, std::int64_t first) {
-  if (is_single) extents.insert(extents.begin(), first);
-  return extents;
-}
-
-std::string named(const Need& need) {
-  std::string text = "(";
-  for (const char* axis = need.axes; *axis != 0; ++axis) {
-    text += std::string(axis == need.axes ? "" : ", ") + *axis;
-  }
-  return text + ")" + (need.axes[0] == 'B' ? ", the batch B may lack" : "");
-}
-
-void check_axes(const Operand& operand, const Extents& given, const Need& need) {
-  need_that(operand.shape.size() == std::strlen(need.axes),
-            std::string(operand.name) + " has shape " + described(given) + "; need " + named(need));
-  for (const std::int64_t extent : operand.shape) {
-    need_that(extent <= INT32_MAX,
-              std::string(operand.name) + " has shape " + described(given) + "; need below 2^31");
-  }
-}
-
 std::string names_of(std::initializer_list<Dtype> dtypes) {
   std::string text;
   for (const Dtype dtype : dtypes) {
@@ -76,33 +43,6 @@ bool contains(std::initializer_list<Dtype> dtypes, Dtype dtype) {
     if (one == dtype) return true;
   }
   return false;
-}
-
-std::int64_t padded(std::int64_t width, const Need& need) {
-  return need.vectors ? (width + kVector - 1) / kVector * kVector : width;
-}
-
-// Strides of an array that is staged, its rows padded.
-void lay_out(Operand& operand, const Need& need) {
-  Extents rows = operand.shape;
-  operand.width = rows.back() = padded(rows.back(), need);
-  operand.strides = contiguous_strides(rows);
-}
-
-HalfRowShape rows_of(const Operand& operand) {
-  const std::int64_t width = operand.shape.back();
-  return {width == 0 ? 0 : count_of(operand.shape) / width, width, operand.width};
-}
-
-std::size_t bytes_of(const Operand& operand) {
-  return static_cast<std::size_t>(count_of(operand.shape) * item_bytes(operand.dtype));
-}
-
-std::size_t staged_bytes(const Operand& operand) {
-  std::int64_t count = operand.width;
-  for (std::size_t i = 0; i + 1 < operand.shape.size(); ++i) count *= operand.shape[i];
-  const auto bytes = static_cast<std::size_t>(count * item_bytes(operand.dtype));
-  return (bytes + kAlignment - 1) / kAlignment * kAlignment;
 }
 
 }  // namespace
@@ -166,7 +106,7 @@ const Operand* OpCall::add(const char* name, const py::object& array, const Need
     half_ = view.dtype;
     half_name_ = name;
   }
-  add_view(operand, view, need);
+  use_view(operand, view, need);
   return &operand;
 }
 
@@ -182,51 +122,10 @@ void OpCall::add_host(Operand& operand, const py::object& array, const Need& nee
   operand.host = const_cast<void*>(operand.array.data());
   operand.dtype = contains(allowed, Dtype::kFloat) ? Dtype::kFloat : ints ? Dtype::kInt : *half_;
   const Extents shape(given.shape(), given.shape() + given.ndim());
-  operand.is_single = lacks_batch(shape, need);
-  operand.shape = with_batch(shape, operand.is_single, 1);
-  check_axes(operand, shape, need);
+  set_shape(operand, shape, need);
   Need layout = need;
   layout.vectors = need.vectors && is_half(operand.dtype);
   lay_out(operand, layout);
-}
-
-void OpCall::add_view(Operand& operand, const DeviceView& view, const Need& need) {
-  operand.dtype = view.dtype;
-  operand.data = view.data;
-  operand.is_single = lacks_batch(view.shape, need);
-  operand.shape = with_batch(view.shape, operand.is_single, 1);
-  operand.strides = with_batch(view.strides, operand.is_single, 0);
-  check_axes(operand, view.shape, need);
-  operand.width = operand.shape.back();
-  const Extents whole = contiguous_strides(operand.shape);
-  if (count_of(operand.shape) == 0) {
-    operand.strides = whole;
-    return;
-  }
-  const std::string name = operand.name;
-  const std::string layout =
-      " has strides " + described(view.strides) + " for shape " + described(view.shape);
-  const bool vectors = need.vectors && is_half(operand.dtype);
-  const auto items = vectors ? kVector : 1;
-  for (std::size_t i = operand.shape.size(); i-- > 0;) {
-    std::int64_t& stride = operand.strides[i];
-    // Of one element a stride means nothing; what the op is told folds.
-    if (operand.shape[i] == 1) stride = whole[i];
-    const bool own = i < need.own_strides;
-    need_that(own ? stride >= 0 : stride == whole[i],
-              name + layout +
-                  (own                     ? "; need none below 0"
-                   : need.own_strides == 0 ? "; need a contiguous array"
-                                           : "; need contiguous axes behind the first " +
-                                                 std::to_string(need.own_strides)));
-    need_that(!own || stride % items == 0, name + layout + "; need multiples of 8");
-  }
-  need_that(!vectors || operand.width % items == 0,
-            name + " has shape " + described(view.shape) +
-                "; need a multiple of 8 for the last axis: pad it with zeros");
-  const std::uintptr_t aligned = vectors ? 16 : static_cast<std::uintptr_t>(item_bytes(view.dtype));
-  need_that(reinterpret_cast<std::uintptr_t>(view.data) % aligned == 0,
-            name + " begins at an address that is no multiple of " + std::to_string(aligned));
 }
 
 Dtype OpCall::result_dtype(const py::object& out, const std::optional<std::string>& precision,
@@ -270,15 +169,10 @@ const Operand* OpCall::result(Dtype dtype, const Extents& shape, const py::objec
   need_that(!view.read_only, "out is read-only; need an array that can be written");
   need_that(view.dtype == dtype,
             std::string("out is ") + dtype_name(view.dtype) + "; need " + dtype_name(dtype));
-  add_view(operand, view, need);
+  use_view(operand, view, need);
   need_that(view.shape == seen,
             "out has shape " + described(view.shape) + "; need " + described(seen));
-  std::int64_t inner = 1;
-  for (std::size_t i = shape.size(); i-- > 0; inner = operand.strides[i] * shape[i]) {
-    need_that(shape[i] <= 1 || operand.strides[i] >= inner,
-              "out has strides " + described(view.strides) + " for shape " + described(view.shape) +
-                  "; need each element in a place of its own");
-  }
+  check_places(operand, view);
   operand.owner = out;
   return &operand;
 }
@@ -308,29 +202,23 @@ void OpCall::stage(const std::function<void(Stream&)>& launch) {
   };
   for (Operand& operand : inputs_) {
     operand.data = static_cast<char*>(device.data()) + operand.offset;
-    if (is_half(operand.dtype)) {
-      rows_to_halves(operand.dtype, static_cast<const float*>(operand.host), rows_of(operand),
-                     at(operand));
-    } else {
-      std::memcpy(at(operand), operand.host, bytes_of(operand));
-    }
+    stage_in(operand, at(operand));
   }
   for (Operand& operand : results_) {
     operand.data = static_cast<char*>(device.data()) + operand.offset;
   }
   stream_.copy_to_device(device.data(), host.data(), given);
-  launch(stream_);
+  try {
+    launch(stream_);
+  } catch (...) {
+    // The copy reads what goes with this call.
+    stream_.wait();
+    throw;
+  }
   stream_.copy_to_host(static_cast<char*>(host.data()) + given,
                        static_cast<char*>(device.data()) + given, bytes - given);
   stream_.wait();
-  for (Operand& operand : results_) {
-    if (is_half(operand.dtype)) {
-      rows_to_floats(operand.dtype, at(operand), rows_of(operand),
-                     static_cast<float*>(operand.host));
-    } else {
-      std::memcpy(operand.host, at(operand), bytes_of(operand));
-    }
-  }
+  for (Operand& operand : results_) stage_out(operand, at(operand));
 }
 
 py::object OpCall::taken(const Operand* result) const {

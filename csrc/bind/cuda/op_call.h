@@ -3,50 +3,15 @@
 // for. They are checked here, once.
 #pragma once
 
-#include <pybind11/numpy.h>
-
 #include <deque>
 #include <functional>
 #include <initializer_list>
-#include <memory>
 #include <optional>
 #include <string>
 
-#include "bind/cuda/device_arrays.h"
-#include "bind/cuda/owned_array.h"
+#include "bind/cuda/operands.h"
 
 namespace tokenfuse::cuda {
-
-// What an op needs of an array.
-struct Need {
-  const char* axes;         // a letter each, for messages; an axis B that comes first may lack
-  std::size_t own_strides;  // so many of the first axes may have any stride; the others fold
-  bool vectors;             // 16 bytes are read at once: addresses, strides and rows are whole ones
-};
-
-struct Operand {
-  const char* name;
-  Dtype dtype;
-  Extents shape;
-  Extents strides;         // in elements, on the device
-  bool is_single = false;  // the caller's has no axis for the batch
-  std::int64_t width = 0;  // of the last axis on the device: NumPy's is padded to whole vectors
-  char* data = nullptr;    // on the device; NumPy's: while it runs
-
-  template <typename T>
-  T* as() const noexcept {
-    return reinterpret_cast<T*>(data);
-  }
-  std::int64_t extent(std::size_t axis) const noexcept { return shape[axis]; }
-  std::int64_t stride(std::size_t axis) const noexcept { return strides[axis]; }
-
-  // Where it is NumPy's: the array, its memory, and where it is staged.
-  pybind11::array array;
-  void* host = nullptr;
-  std::size_t offset = 0;
-  // Of a result on the device: what the caller gets.
-  pybind11::object owner;
-};
 
 class OpCall {
  public:
@@ -86,7 +51,6 @@ class OpCall {
                      std::initializer_list<Dtype> allowed);
   void add_host(Operand& operand, const pybind11::object& array, const Need& need,
                 std::initializer_list<Dtype> allowed);
-  void add_view(Operand& operand, const DeviceView& view, const Need& need);
   void stage(const std::function<void(Stream&)>& launch);
 
   bool on_device_;
@@ -96,8 +60,5 @@ class OpCall {
   std::deque<Operand> inputs_, results_;  // do not move
   std::deque<pybind11::object> keepers_;
 };
-
-// `condition` or an error that begins with the name.
-void need_that(bool condition, const std::string& what);
 
 }  // namespace tokenfuse::cuda
