@@ -118,7 +118,7 @@ py::array to_host(const OwnedArray& array) {
 }
 
 std::unique_ptr<OwnedArray> to_device(const py::array& array, const std::string& precision,
-                                      std::intptr_t stream_handle) {
+                                      std::intptr_t stream_number) {
   const bool ints = py::isinstance<py::array_t<std::int32_t>>(array);
   if (!ints && !py::isinstance<py::array_t<float>>(array)) {
     throw std::invalid_argument("array is " + std::string(py::str(array.dtype())) +
@@ -126,7 +126,7 @@ std::unique_ptr<OwnedArray> to_device(const py::array& array, const std::string&
   }
   const Dtype dtype = ints ? Dtype::kInt : dtype_of_precision(precision);
   const auto whole = py::array::ensure(array, py::array::c_style);
-  Stream stream(reinterpret_cast<void*>(stream_handle));
+  Stream stream(stream_handle(stream_number));
   const Extents shape(whole.shape(), whole.shape() + whole.ndim());
   const std::int64_t count = count_of(shape);
   const void* from = whole.data();

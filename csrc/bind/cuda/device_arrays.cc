@@ -49,6 +49,14 @@ std::int64_t count_of(const Extents& shape) {
   return count;
 }
 
+void* stream_handle(std::intptr_t number) {
+  if (number < 0) {
+    throw std::invalid_argument("stream=" + std::to_string(number) +
+                                "; need a cudaStream_t as a number, or 0 for the default stream");
+  }
+  return reinterpret_cast<void*>(number);
+}
+
 bool is_device_array(py::handle array) {
   return py::hasattr(array, "__dlpack__") || py::hasattr(array, "__cuda_array_interface__");
 }

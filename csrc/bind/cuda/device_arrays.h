@@ -40,6 +40,9 @@ struct DeviceView {
   pybind11::object keeper;  // while it lives the memory does
 };
 
+// The cudaStream_t that a user gave as a number. Throws std::invalid_argument.
+void* stream_handle(std::intptr_t number);
+
 bool is_device_array(pybind11::handle array);
 
 // The memory of an array that `is_device_array`; what its owner asked of the device so far comes

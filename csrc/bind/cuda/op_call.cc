@@ -49,7 +49,7 @@ bool contains(std::initializer_list<Dtype> dtypes, Dtype dtype) {
 
 OpCall::OpCall(std::initializer_list<py::object> arrays,
                const std::optional<std::string>& precision, std::intptr_t stream)
-    : on_device_(all_on_device(arrays)), stream_(reinterpret_cast<void*>(stream)) {
+    : on_device_(all_on_device(arrays)), stream_(stream_handle(stream)) {
   if (on_device_) {
     need_that(!precision,
               "precision is what NumPy arrays are rounded to; device arrays have a "
