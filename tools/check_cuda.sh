@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # Check the CUDA engine without a GPU: its C++ tests on the emulator, under the sanitizers and
-# optimised; then, where nvcc is on the PATH, the build for three architectures, no kernel of which
-# may spill registers. Needs cmake and a C++17 compiler; ninja where it is there. JOBS: 2 unless set.
+# optimised; the Python tests of tests/gpu on the same emulator, where tokenfuse is installed with
+# what tests need, and pybind11; then, where nvcc is on the PATH, the build for three architectures,
+# no kernel of which may spill registers. Needs cmake and a C++17 compiler; ninja where it is there.
+# JOBS: 2 unless set.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 options=(-DTOKENFUSE_BUILD_CUDA_TESTS=ON -DTOKENFUSE_CUDA=OFF)
@@ -15,6 +17,18 @@ run_sanitized 0 -R '_cuda$'
 build_plain tokenfuse_cuda_tests
 echo "== plain: run"
 ctest --test-dir "$folder/plain" --output-on-failure -j "$jobs" -R '_cuda$'
+
+echo "== python: build and run"
+# From another folder: this one has the sources, which are not compiled.
+if lacks="$(cd / && python3 -c 'import numpy, pytest, torch, sklearn, pybind11
+import tokenfuse_training, tokenfuse_sdk._native' 2>&1)"; then
+  options+=(-DTOKENFUSE_BUILD_PYTHON=ON "-DPython_EXECUTABLE=$(command -v python3)"
+    "-Dpybind11_DIR=$(python3 -m pybind11 --cmakedir)")
+  build_plain _cuda_emulated
+  TOKENFUSE_CUDA_EMULATED="$(cd "$folder/plain/tests/cpp/cuda" && pwd)" pytest tests/gpu -k emulated
+else
+  echo "check_cuda: tests/gpu is not run: ${lacks##*$'\n'}" >&2
+fi
 
 if ! command -v nvcc > /dev/null; then
   echo "check_cuda: no nvcc: nothing was compiled for a GPU; the emulated tests are clean" >&2

@@ -1,12 +1,9 @@
-"""The compiled CUDA engine (`tokenfuse_sdk._cuda`) as a `Runtime`, and why it may not be there."""
+"""The compiled CUDA engine (`tokenfuse_sdk._cuda`) as a `Runtime`."""
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import importlib
-import importlib.util
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from types import ModuleType
 from typing import Any
 
@@ -14,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tokenfuse_sdk.config import ModelConfig
-from tokenfuse_sdk.errors import DeviceError, UnsupportedModelError
+from tokenfuse_sdk.cuda_module import cuda_failure_told, load_cuda, unavailable_reason
+from tokenfuse_sdk.errors import UnsupportedModelError
 from tokenfuse_sdk.runtime.protocol import Capabilities, FloatArray, IdArray
 
 __all__ = ["MAX_BATCH", "PRECISIONS", "NativeCudaRuntime", "device_name", "unavailable_reason"]
@@ -26,38 +24,9 @@ PRECISIONS = ("fp16", "bf16")
 MAX_BATCH = 8
 
 
-def _driver_state() -> str:
-    """Whether an NVIDIA driver is on this machine, in words."""
-    try:
-        ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return "no NVIDIA driver was found on this machine (libcuda.so.1 does not load)"
-    return "this machine has an NVIDIA driver"
-
-
-def _load_module() -> ModuleType:
-    return importlib.import_module("tokenfuse_sdk._cuda")
-
-
-def unavailable_reason() -> str | None:
-    """Why `device="cuda"` cannot be used, or None where it can."""
-    if importlib.util.find_spec("tokenfuse_sdk._cuda") is None:
-        return (
-            "this tokenfuse was built without a CUDA engine (no tokenfuse_sdk._cuda), and "
-            f"{_driver_state()}"
-        )
-    try:
-        module = _load_module()
-    except ImportError as error:
-        return f"tokenfuse_sdk._cuda does not load ({error})"
-    if module.device_count() == 0:
-        return f"no CUDA device is there: {_driver_state()}"
-    return None
-
-
 def device_name() -> str:
     """The GPU that is used, in words; one must be there."""
-    info = _load_module().device_info()
+    info = load_cuda().device_info()
     capability = info["compute_capability"]
     return (
         f"{info['name']} (sm_{capability}, {info['num_multiprocessors']} multiprocessors, "
@@ -89,7 +58,7 @@ class NativeCudaRuntime:
         max_batch: int = MAX_BATCH,
         module: ModuleType | None = None,
     ) -> None:
-        self._module = _load_module() if module is None else module
+        self._module = load_cuda() if module is None else module
         try:
             with self._failure_told():
                 self._engine = self._module.CudaEngine(
@@ -100,21 +69,8 @@ class NativeCudaRuntime:
                 f"the CUDA engine cannot run the model {config.name!r}: {error}"
             ) from error
 
-    @contextlib.contextmanager
-    def _failure_told(self) -> Iterator[None]:
-        """Tell a failing call of CUDA inside the block as `DeviceError`."""
-        try:
-            yield
-        except self._module.OutOfMemory as error:
-            raise DeviceError(
-                f"the GPU has not enough memory ({error}); close other programs on it, load a "
-                "smaller model, or use device='cpu'"
-            ) from error
-        except self._module.CudaError as error:
-            raise DeviceError(
-                f"CUDA failed: {error}; if it happens again, run `tokenfuse doctor` and restart "
-                "the process, or use device='cpu'"
-            ) from error
+    def _failure_told(self) -> AbstractContextManager[None]:
+        return cuda_failure_told(self._module)
 
     @property
     def capabilities(self) -> Capabilities:

@@ -8,5 +8,8 @@
 PYBIND11_MODULE(TOKENFUSE_CUDA_MODULE, module) {
   module.doc() = "CUDA kernels and engine of tokenfuse; the public API is tokenfuse_sdk.";
   tokenfuse::cuda::bind_device(module);
+  tokenfuse::cuda::bind_arrays(module);
+  tokenfuse::cuda::bind_ops(module);
+  tokenfuse::cuda::bind_attention_ops(module);
   tokenfuse::cuda::bind_engine(module);
 }

@@ -20,6 +20,17 @@ inline void ignore(cudaError_t error) noexcept {
   if (error != cudaSuccess) cudaGetLastError();
 }
 
+// Of a call that takes device memory.
+inline void check_memory(cudaError_t error, const char* call, std::size_t bytes) {
+  if (error == cudaErrorMemoryAllocation) {
+    ignore(error);
+    std::size_t free_bytes = 0, all_bytes = 0;
+    ignore(cudaMemGetInfo(&free_bytes, &all_bytes));
+    throw OutOfMemory(bytes, free_bytes);
+  }
+  check(error, call);
+}
+
 inline cudaStream_t native(const Stream& stream) noexcept {
   return static_cast<cudaStream_t>(stream.handle());
 }

@@ -72,14 +72,7 @@ DeviceInfo device_info(int device) {
 // Never null, so that an empty buffer is told from an argument that is not there.
 DeviceBuffer::DeviceBuffer(std::size_t bytes) : bytes_(bytes) {
   const BesideCapture beside;
-  const cudaError_t error = cudaMalloc(&data_, std::max<std::size_t>(bytes, 1));
-  if (error == cudaErrorMemoryAllocation) {
-    ignore(error);
-    std::size_t free_bytes = 0, all_bytes = 0;
-    ignore(cudaMemGetInfo(&free_bytes, &all_bytes));
-    throw OutOfMemory(bytes, free_bytes);
-  }
-  check(error, "cudaMalloc");
+  check_memory(cudaMalloc(&data_, std::max<std::size_t>(bytes, 1)), "cudaMalloc", bytes);
 }
 
 DeviceBuffer::~DeviceBuffer() {
