@@ -22,8 +22,7 @@ TF_DEVICE void add_slices(const LinearKernelArgs& args, const LinearOrigin& orig
     TF_UNROLL for (int j = 0; j < kColumns / 8; ++j) {
       TF_UNROLL for (int half = 0; half < 2; ++half) {
         float* to = own + (16 * i + 8 * half + g) * kStride + 8 * j + 2 * t;
-        to[0] = c[i][j][2 * half];
-        to[1] = c[i][j][2 * half + 1];
+        *reinterpret_cast<TwoFloats*>(to) = {{c[i][j][2 * half], c[i][j][2 * half + 1]}};
       }
     }
   }
