@@ -52,7 +52,7 @@ CudaEngine::CudaEngine(const ModelConfig& config, const TensorMap& tensors,
                        const EngineOptions& options)
     : config_(supported_here(config)), options_(options) {
   if (options.max_batch < 1) throw std::invalid_argument("max_batch: need 1 or more");
-  compute_ = {&stream_, device_info(0), options.type};
+  compute_ = {&stream_, device_info(0), options.type, nullptr};
   for (int length = kLeastBucket; length < config_.text.max_tokens; length *= 2) {
     buckets_.push_back(length);
   }
@@ -130,6 +130,7 @@ void CudaEngine::layout(DeviceArena& arena) {
             ModelConfig::kStartId,
             ModelConfig::kEosId};
   space_.layout(arena);
+  compute_.normed = space_.normed;
   // Pictures and questions are never in work together: they share the rest.
   const int most = options_.max_batch;
   const std::size_t mark = arena.mark();

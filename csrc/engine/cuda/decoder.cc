@@ -46,7 +46,7 @@ void Decoder::load(Loader& loader, const ModelConfig& config, const Table& embed
 
 void Decoder::need(Space& space, int batch) const noexcept {
   // One answer whole, or one step of all.
-  space.need(std::max(batch, max_tokens_), std::int64_t{num_heads_} * head_dim_, mlp_dim_);
+  space.need(std::max(batch, max_tokens_), width_, std::int64_t{num_heads_} * head_dim_, mlp_dim_);
 }
 
 void Decoder::layout(DeviceArena& arena, int batch) {

@@ -83,7 +83,7 @@ void Fusion::load(Loader& loader, const ModelConfig& config) {
 }
 
 void Fusion::need(Space& space, int batch) const noexcept {
-  space.need(std::int64_t{batch} * num_latents_, width_, mlp_dim_);
+  space.need(std::int64_t{batch} * num_latents_, width_, width_, mlp_dim_);
 }
 
 void Fusion::layout(DeviceArena& arena, const DeviceInfo& device, Type type, int batch) {
@@ -112,10 +112,12 @@ void Fusion::run_iteration(const Compute& compute, const Space& space, std::size
   normed.bias = norm_text.bias;
   normed.eps = norm_text.eps;
   normed.y32 = p_;
+  normed.y16 = compute.normed;
+  normed.ldy16 = padded(width_);
   normed.m = rows;
   normed.n = norm_text.width;
   norm(*compute.stream, normed);
-  compute.linear(iteration.query, rows, {.x32 = p_, .y16 = query_});
+  compute.linear(iteration.query, rows, {.x16 = compute.normed, .y16 = query_});
   AttentionArgs heads{};
   heads.type = compute.type;
   heads.q = query_;

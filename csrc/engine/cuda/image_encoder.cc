@@ -55,7 +55,7 @@ void ImageEncoder::load(Loader& loader, const VisionConfig& config) {
 }
 
 void ImageEncoder::need(Space& space, int batch) const noexcept {
-  space.need(std::int64_t{batch} * num_tokens_, width_, mlp_dim_);
+  space.need(std::int64_t{batch} * num_tokens_, width_, width_, mlp_dim_);
 }
 
 void ImageEncoder::layout(DeviceArena& arena, int batch) {

@@ -4,14 +4,32 @@
 #include <cmath>
 
 namespace tokenfuse::cuda {
+namespace {
+
+// A linear that takes norms reads its rows once for every 64 outputs, by tiles of 32 rows. With
+// more of these than two for each multiprocessor, a launch for the norm alone costs less.
+bool norm_apart(const DeviceInfo& device, std::int64_t rows, const Linear& weights) {
+  // Only rows that need no padding: nobody would write it.
+  if (weights.num_in % 8 != 0 || weights.num_out <= 64) return false;
+  const std::int64_t tiles = (rows + 31) / 32 * ((weights.num_out + 63) / 64);
+  return tiles > 2 * std::int64_t{device.num_multiprocessors};
+}
+
+}  // namespace
 
 void Compute::linear(const Linear& weights, int rows, const LinearCall& call) const {
   LinearArgs args{};
   args.type = type;
   args.x16 = call.x16;
   args.x32 = call.x32;
-  args.ldx = call.x16 != nullptr ? padded(weights.num_in) : weights.num_in;
-  if (call.norm != nullptr) {
+  const bool apart = call.norm != nullptr && norm_apart(device, rows, weights);
+  if (apart) {
+    norm16(*call.norm, call.x32, rows, normed);
+    args.x16 = normed;
+    args.x32 = nullptr;
+  }
+  args.ldx = args.x16 != nullptr ? padded(weights.num_in) : weights.num_in;
+  if (call.norm != nullptr && !apart) {
     args.norm = call.norm->bias == nullptr ? NormKind::kRms : NormKind::kLayer;
     args.norm_weight = call.norm->weight;
     args.norm_bias = call.norm->bias;
@@ -57,16 +75,19 @@ void Compute::norm16(const Norm& norm, const float* x, int rows, void* y16) cons
   cuda::norm(*stream, args);
 }
 
-void Space::need(std::int64_t new_rows, std::int64_t new_inner, std::int64_t new_hidden) noexcept {
+void Space::need(std::int64_t new_rows, std::int64_t new_width, std::int64_t new_inner,
+                 std::int64_t new_hidden) noexcept {
   rows = std::max(rows, new_rows);
+  width = std::max(width, new_width);
   inner = std::max(inner, new_inner);
   hidden = std::max(hidden, new_hidden);
 }
 
 void Space::layout(DeviceArena& arena) {
-  const auto take = [&](std::int64_t width) {
-    return arena.bytes(static_cast<std::size_t>(rows * padded(width)) * sizeof(std::uint16_t));
+  const auto take = [&](std::int64_t columns) {
+    return arena.bytes(static_cast<std::size_t>(rows * padded(columns)) * sizeof(std::uint16_t));
   };
+  normed = take(width);
   qkv = take(3 * inner);
   o = take(inner);
   h = take(hidden);

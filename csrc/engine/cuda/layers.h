@@ -34,10 +34,14 @@ struct LinearCall {
 
 // The stream and the device, and how ops are launched on them.
 struct Compute {
-  Stream* stream;
+  Stream* stream = nullptr;
   DeviceInfo device;
-  Type type;
+  Type type = Type::kHalf;
+  // Where rows are normed for linears that have many: 16-bit rows, as many and as wide as any.
+  void* normed = nullptr;
 
+  // A norm is taken within the linear, or before it where each of many tiles would repeat it: the
+  // same bits.
   void linear(const Linear& weights, int rows, const LinearCall& call) const;
   // To 16 bits.
   void norm16(const Norm& norm, const float* x, int rows, void* y16) const;
@@ -45,10 +49,11 @@ struct Compute {
 
 // Rows that the layers of one stack share; sized for the largest of them.
 struct Space {
-  std::int64_t rows = 0, inner = 0, hidden = 0;
-  void *qkv = nullptr, *o = nullptr, *h = nullptr;
+  std::int64_t rows = 0, width = 0, inner = 0, hidden = 0;
+  void *normed = nullptr, *qkv = nullptr, *o = nullptr, *h = nullptr;
 
-  void need(std::int64_t new_rows, std::int64_t new_inner, std::int64_t new_hidden) noexcept;
+  void need(std::int64_t new_rows, std::int64_t new_width, std::int64_t new_inner,
+            std::int64_t new_hidden) noexcept;
   void layout(DeviceArena& arena);
 };
 

@@ -30,7 +30,8 @@ void TextEncoder::load(Loader& loader, const TextConfig& config) {
 }
 
 void TextEncoder::need(Space& space, int batch) const noexcept {
-  space.need(std::int64_t{batch} * max_tokens_, std::int64_t{num_heads_} * head_dim_, mlp_dim_);
+  space.need(std::int64_t{batch} * max_tokens_, width_, std::int64_t{num_heads_} * head_dim_,
+             mlp_dim_);
 }
 
 void TextEncoder::layout(DeviceArena& arena, int batch) {
