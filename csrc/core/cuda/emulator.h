@@ -35,6 +35,10 @@ void set_device(const DeviceInfo& info);
 // Bytes that device memory may hold, for tests of what happens when it is full. 0: no limit.
 void set_memory_limit(std::size_t bytes) noexcept;
 
+// Whether the device decides the loops of graphs, as by default. Without, their bodies are recorded
+// as often as they may come, which is what drivers before CUDA 12.4 need.
+void set_loops(bool decided) noexcept;
+
 struct Counts {
   std::uint64_t launches;
   std::uint64_t multiply_adds;   // warp-wide instructions

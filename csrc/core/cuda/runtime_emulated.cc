@@ -17,6 +17,7 @@ constexpr std::size_t kDeviceAlignment = 256;
 
 std::mutex memory_mutex;
 std::size_t memory_limit = 0, memory_used = 0;
+bool loops_decided = true;
 DeviceInfo shown{"emulated", 80, 8, std::size_t{99} << 10, std::size_t{1} << 40};
 
 void* take(std::size_t bytes) {
@@ -43,6 +44,8 @@ void give(void* data, std::size_t bytes) noexcept {
 namespace emulator {
 
 void set_device(const DeviceInfo& info) { shown = info; }
+
+void set_loops(bool decided) noexcept { loops_decided = decided; }
 
 void set_memory_limit(std::size_t bytes) noexcept {
   const std::lock_guard<std::mutex> lock(memory_mutex);
@@ -123,6 +126,10 @@ void Stream::set_bytes(void* to, int value, std::size_t bytes) {
 void Stream::loop(const int* flag, int most, const std::function<void(Stream&)>& body) {
   if (capturing_ == nullptr) {
     for (int i = 0; i < most && *flag != 0; ++i) body(*this);
+    return;
+  }
+  if (!loops_decided) {
+    for (int i = 0; i < most; ++i) body(*this);
     return;
   }
   Graph* outer = capturing_;

@@ -7,14 +7,10 @@
 
 #include <cmath>
 
-#include "core/cuda/device.h"
+#include "core/cuda/vectors.h"
 
 namespace tokenfuse::cuda {
 
-// Read or written at once.
-struct alignas(8) TwoFloats {
-  float values[2];
-};
 struct alignas(16) FourFloats {
   float values[4];
 };

@@ -12,6 +12,10 @@ inline bool rows_of_vectors(const float* rows, std::int64_t stride) {
   return reinterpret_cast<std::uintptr_t>(rows) % 16 == 0 && stride % 4 == 0;
 }
 
+// Read or written at once.
+struct alignas(8) TwoFloats {
+  float values[2];
+};
 struct alignas(16) Float4 {
   float at[4];
 };

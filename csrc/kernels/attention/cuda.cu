@@ -174,7 +174,7 @@ void run(Stream& stream, const AttentionPlan& plan, const AttentionArgs& args) {
 template <typename T>
 void run_type(Stream& stream, const AttentionPlan& plan, const AttentionArgs& args) {
   if (plan.dim == 128) return run<T, 128, 16, false>(stream, plan, args);
-  if (plan.dim == 96) return run<T, 96, 16>(stream, plan, args);
+  if (plan.dim == 96) return run<T, 96, 16, false>(stream, plan, args);
   if (plan.dim == 64) {
     if (plan.keys == 32) return run<T, 64, 32>(stream, plan, args);
     return run<T, 64, 16>(stream, plan, args);

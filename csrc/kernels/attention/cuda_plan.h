@@ -47,8 +47,8 @@ inline AttentionPlan attention_plan(const DeviceInfo& device, const AttentionArg
   const int shared_x = (args.num_queries + queries - 1) / queries;
   const long long blocks =
       static_cast<long long>(shared_x) * args.num_heads * static_cast<long long>(args.batch);
-  // Two sets of sums of 128 columns would not fit the registers.
-  plan.shares_keys = plan.dim <= 96 && args.num_queries > 2 * kAttentionQueries &&
+  // Two sets of sums of 128 columns would not fit the registers; of 96 they spill on 9.0.
+  plan.shares_keys = plan.dim <= 64 && args.num_queries > 2 * kAttentionQueries &&
                      blocks >= 2LL * static_cast<long long>(device.num_multiprocessors);
   const std::size_t chunk = attention_chunk_bytes(plan.dim, plan.keys);
   if (plan.shares_keys) {

@@ -4,7 +4,8 @@
 //
 // Contract: device addresses; pictures are (batch, height, width, channels), either float32 (x32)
 // or of `type` (x16); p: batch * out_height * out_width rows of `type`, stride ldp a multiple of 8
-// and not less than the patch, zeros behind it; its address is a multiple of 16.
+// and not less than the patch, zeros behind it; its address is a multiple of 16; less than
+// 64 GB of it.
 #pragma once
 
 #include <cstdint>

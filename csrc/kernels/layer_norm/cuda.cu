@@ -19,7 +19,9 @@ TF_KERNEL void TF_LAUNCH_BOUNDS(kRowsPerBlock* kWarpSize, 1) norm_rows(NormKerne
   const int m = block_x() * kRowsPerBlock + warp_index();
   if (m >= a.m) return;
   const float* x = a.x + m * a.ldx;
-  const RowScale row = row_scale(x, a.n, a.bias != nullptr, a.eps, args.x_vectors);
+  RowScale scales[1];
+  row_scales(scales, x, 0, 0, 1, 1, a.n, a.bias != nullptr, a.eps, args.x_vectors);
+  const RowScale row = scales[0];
   for (int column = 4 * lane_index(); column < a.n; column += 4 * kWarpSize) {
     float value[4], weight[4], bias[4] = {};
     load_4(value, x, column, a.n, args.x_vectors, 0.0f);

@@ -3,7 +3,7 @@
 
 #include <cmath>
 
-#include "core/cuda/device.h"
+#include "core/cuda/vectors.h"
 #include "kernels/linear/cuda.h"
 
 namespace tokenfuse::cuda {
@@ -80,10 +80,7 @@ TF_DEVICE void finish_pair(const LinearKernelArgs& args, const LinearRow& row, i
     store_one<T>(a, at, low);
     store_one<T>(a, at + 1, high);
   } else if (a.y32 != nullptr) {
-    struct alignas(8) Float2 {
-      float low, high;
-    };
-    *reinterpret_cast<Float2*>(a.y32 + at) = {low, high};
+    *reinterpret_cast<TwoFloats*>(a.y32 + at) = {{low, high}};
   } else {
     *reinterpret_cast<std::uint32_t*>(static_cast<T*>(a.y16) + at) = pack<T>(low, high);
   }

@@ -22,8 +22,7 @@ TF_DEVICE void add_slices(const LinearKernelArgs& args, const LinearOrigin& orig
     TF_UNROLL for (int j = 0; j < kColumns / 8; ++j) {
       TF_UNROLL for (int half = 0; half < 2; ++half) {
         float* to = own + (16 * i + 8 * half + g) * kStride + 8 * j + 2 * t;
-        to[0] = c[i][j][2 * half];
-        to[1] = c[i][j][2 * half + 1];
+        *reinterpret_cast<TwoFloats*>(to) = {{c[i][j][2 * half], c[i][j][2 * half + 1]}};
       }
     }
   }
@@ -80,10 +79,14 @@ TF_KERNEL void TF_LAUNCH_BOUNDS(kSlicedThreads, 1) linear_sliced(LinearKernelArg
   if (kFloats) {
     if (num_stages > 0) floats.load(args, origin.row, begin, end);
     if (a.norm != NormKind::kNone) {
-      for (int row = slice; row < kRows && origin.row + row < a.m; row += kSlices) {
-        const RowScale scale = row_scale(a.x32 + (origin.row + row) * a.ldx, a.k,
-                                         a.norm == NormKind::kLayer, a.norm_eps, args.x_vectors);
-        if (lane == 0) rows[row] = scale;
+      constexpr int kTogether = 4;
+      for (int row = slice; row < kRows && origin.row + row < a.m; row += kTogether * kSlices) {
+        RowScale scales[kTogether];
+        row_scales(scales, a.x32, a.ldx, origin.row + row, kSlices, a.m, a.k,
+                   a.norm == NormKind::kLayer, a.norm_eps, args.x_vectors);
+        TF_UNROLL for (int r = 0; r < kTogether; ++r) {
+          if (lane == 0) rows[row + r * kSlices] = scales[r];
+        }
       }
       sync_threads();
     }

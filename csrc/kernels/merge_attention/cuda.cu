@@ -97,6 +97,8 @@ TF_KERNEL void TF_LAUNCH_BOUNDS(kWeightWarps* kWarpSize, 1) merge_weights(MergeA
       b[half] = words(args.x, static_cast<std::int64_t>(block_z()) * args.tokens + token,
                       token < args.tokens, column);
     }
+    // Lanes may have parted over what is there.
+    sync_warp();
     TF_UNROLL for (int i = 0; i < 4; i += 2) {
       const std::uint32_t left[4] = {a[0].words[i], a[1].words[i], a[0].words[i + 1],
                                      a[1].words[i + 1]};

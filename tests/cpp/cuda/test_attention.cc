@@ -206,7 +206,7 @@ void check_plans() {
         CHECK(plan.shared_bytes <= std::size_t{99} << 10);
         CHECK(shared.shared_bytes <= std::size_t{99} << 10);
         CHECK(!plan.shares_keys && plan.blocks_x == 13);
-        CHECK(shared.shares_keys == (head_dim <= 96) &&
+        CHECK(shared.shares_keys == (head_dim <= 64) &&
               (!shared.shares_keys || shared.blocks_x == 4));
       }
     }

@@ -155,6 +155,20 @@ void check_schedules(const SmallModel& model) {
   set_case("without graphs");
   CudaEngine eager(model.config, model.tensors, {Type::kHalf, 1, false});
   CHECK(say(eager, q).same_bits(want));
+  // A body that comes once more than it is asked for does nothing.
+  set_case("loops that the device does not decide");
+  cuda::emulator::set_loops(false);
+  CudaEngine unrolled(model.config, model.tensors, {});
+  CHECK(say(unrolled, q).same_bits(want));
+  for (std::int64_t most = 1; most <= model.config.decoder.max_tokens; ++most) {
+    Said some(model.config, q.budget, 1);
+    std::int64_t count = 0;
+    unrolled.generate(want.f.data(), static_cast<int>(q.budget), {ids_of(q.text)}, most,
+                      {some.ids.data(), some.log_probs.data(), &count});
+    CHECK(count == std::min(most, static_cast<std::int64_t>(want.ids.size())));
+    CHECK(std::equal(some.ids.begin(), some.ids.begin() + count, want.ids.begin()));
+  }
+  cuda::emulator::set_loops(true);
   // Another question in between leaves no trace.
   set_case("again");
   say(engine, question(model, 50, model.config.fusion.token_budgets.front(), 18, 2));
