@@ -7,56 +7,16 @@ goes through the same steps on the host, with the module of the emulator; its ti
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import os
-import pathlib
-import sys
 import time
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 
 import torch
+from our_module import NotHere
 
-__all__ = ["Call", "DryDevice", "Gpu", "NotHere", "emulated_module", "gpu_module"]
+__all__ = ["Call", "DryDevice", "Gpu"]
 
 Call = Callable[[], object]
-_EMULATED = "TOKENFUSE_CUDA_EMULATED"
-
-
-class NotHere(RuntimeError):
-    """A contestant cannot take part; the message says why."""
-
-
-def gpu_module() -> ModuleType:
-    """The engine's module, `tokenfuse_sdk._cuda`.
-
-    Raises:
-        NotHere: it is not built, does not load, or sees no device.
-    """
-    if importlib.util.find_spec("tokenfuse_sdk._cuda") is None:
-        raise NotHere("tokenfuse_sdk._cuda is not built")
-    try:
-        module = importlib.import_module("tokenfuse_sdk._cuda")
-    except ImportError as error:
-        raise NotHere(f"tokenfuse_sdk._cuda does not load: {error}") from error
-    if module.device_count() == 0:
-        raise NotHere("tokenfuse_sdk._cuda sees no device")
-    return module
-
-
-def emulated_module() -> ModuleType:
-    """The same on the emulator, from the folder that the environment names.
-
-    Raises:
-        NotHere: the variable is not set, or nothing is there.
-    """
-    folder = os.environ.get(_EMULATED)
-    if not folder or not list(pathlib.Path(folder).glob("_cuda_emulated*.so")):
-        raise NotHere(f"no _cuda_emulated: set {_EMULATED} to the folder that has it")
-    sys.path.append(folder)
-    return importlib.import_module("_cuda_emulated")
 
 
 class Gpu:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gpu_work import Peaks, Work
-from report import Row, as_json, write_json
+from report import OURS, Row, as_json, write_json
 
 __all__ = ["GpuRow", "Stored", "gpu_row", "print_gpu_rows"]
 
@@ -117,15 +117,21 @@ def print_gpu_rows(title: str, rows: Sequence[GpuRow], absent: Mapping[str, str]
 
 
 class Stored:
-    """The file, written anew after each piece of work: what breaks later loses nothing."""
+    """The file, written anew after each piece of work: what breaks later loses nothing.
+
+    Attributes:
+        lacks_ours: whether one of ours was absent anywhere.
+    """
 
     def __init__(self, path: pathlib.Path | None, facts: Mapping[str, Any]) -> None:
         self._path, self._facts = path, dict(facts)
+        self.lacks_ours = False
         self._rows: list[dict[str, Any]] = []
         self._absent: list[dict[str, Any]] = []
 
     def add(self, rows: Sequence[GpuRow], absent: Mapping[str, str], **where: Any) -> None:
         self._rows += _plain(rows)
+        self.lacks_ours |= any(label.startswith(OURS) for label in absent)
         self._absent += [{"contestant": label, "why": why} | where for label, why in absent.items()]
         if self._path is not None:
             write_json(self._path, self._facts | {"rows": self._rows, "absent": self._absent})

@@ -16,9 +16,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from gpu import DryDevice, Gpu, NotHere
+from gpu import DryDevice, Gpu
 from gpu_peaks import DTYPES
 from model_inputs import ModelInputs
+from our_module import NotHere
 from with_torch import fused_attend, narrow
 from work import ANSWER_TOKENS, Floats, Ids, Inputs, forced, until_end
 
