@@ -19,6 +19,14 @@ __all__ = ["Call", "DryDevice", "Gpu"]
 Call = Callable[[], object]
 
 
+class _Recorded:
+    def __init__(self, graph: torch.cuda.CUDAGraph, calls: list[Call]) -> None:
+        self._graph, self._calls = graph, calls
+
+    def __call__(self) -> None:
+        self._graph.replay()
+
+
 class Gpu:
     """CUDA device 0.
 
@@ -79,7 +87,10 @@ class Gpu:
         return begin.elapsed_time(end) / 1e3, asked
 
     def recorded(self, calls: list[Call]) -> Call:
-        """All of them as one graph; fixed addresses in and out. Raises what capturing raises."""
+        """All of them as one graph; fixed addresses in and out. Raises what capturing raises.
+
+        What the calls hold lives as long as the result: the graph reads and writes there.
+        """
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
@@ -93,7 +104,7 @@ class Gpu:
         with torch.cuda.graph(graph, capture_error_mode="relaxed"):
             for call in calls:
                 call()
-        return graph.replay
+        return _Recorded(graph, calls)
 
 
 class DryDevice:

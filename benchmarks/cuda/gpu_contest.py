@@ -133,8 +133,11 @@ def _once(entrant: Entrant, call: Callable[[], Any]) -> Any:
 def _turns(
     entrants: list[Entrant], rounds: int, turn_seconds: float
 ) -> list[tuple[Entrant, Timed]]:
-    fastest = min(_once(e, e.wall) for e in entrants for _ in range(3))
-    repeats = min(_MAX_REPEATS, max(1, math.ceil(turn_seconds / max(fastest, 1e-7))))
+    # As long a turn for all of them, in calls of their own length.
+    repeats = {}
+    for entrant in entrants:
+        fastest = max(1e-7, min(_once(entrant, entrant.wall) for _ in range(3)))
+        repeats[entrant.label] = min(_MAX_REPEATS, max(1, math.ceil(turn_seconds / fastest)))
     walls: dict[str, list[list[float]]] = {e.label: [] for e in entrants}
     devices: dict[str, list[tuple[float, float]]] = {e.label: [] for e in entrants}
 
@@ -142,7 +145,8 @@ def _turns(
         def turn() -> None:
             # The first is for the clocks and caches that the one before has left behind.
             _once(entrant, entrant.wall)
-            walls[entrant.label].append([_once(entrant, entrant.wall) for _ in range(repeats)])
+            calls = range(repeats[entrant.label])
+            walls[entrant.label].append([_once(entrant, entrant.wall) for _ in calls])
             devices[entrant.label].append(_once(entrant, entrant.device))
 
         return turn

@@ -128,21 +128,25 @@ class TorchWay:
             self._run = self._opened(model, way)
 
     def _opened(self, model: TorchModel, way: str) -> Callable[[], torch.Tensor]:
-        answer = model.answer
-        if way == "compile":
-            for buffer in self._given:
-                # At one address: the graph reads it there, without a copy.
-                torch._dynamo.mark_static_address(buffer)
-            answer = torch.compile(answer, mode="max-autotune", dynamic=False, fullgraph=True)
-
-        def run() -> torch.Tensor:
-            image, text = self._given
-            return answer(image.to(model.dtype), text)
+        def whole(image_BHW3: torch.Tensor, text_BL: torch.Tensor) -> torch.Tensor:
+            return model.answer(image_BHW3.to(model.dtype), text_BL)
 
         self._stage()
         # Fills the table of buckets too, which must be there before anything is recorded.
-        model.answer(self._given[0].to(model.dtype), self._given[1])
-        if way != "graph":
+        whole(*self._given)
+        if way == "compile":
+            import torch._dynamo
+
+            for buffer in self._given:
+                # At one address: the graph reads it there, without a copy.
+                torch._dynamo.mark_static_address(buffer)
+            ready = torch.compile(whole, mode="max-autotune", dynamic=False, fullgraph=True)
+            return lambda: ready(*self._given)
+
+        def run() -> torch.Tensor:
+            return whole(*self._given)
+
+        if way == "eager":
             return run
         kept: list[torch.Tensor] = []
         replay = self._gpu.recorded([lambda: kept.append(run())])
