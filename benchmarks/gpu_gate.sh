@@ -187,8 +187,8 @@ if [ -z "$emulated" ]; then
   may_be_cut=1
   # Compiled code is kept for a second run.
   export TORCHINDUCTOR_CACHE_DIR="$build/inductor"
-  with_packages tiny_compiled "$answers" 150 "${bench[@]}" answer --model tiny --batch 1,64 \
-    --precision bf16 --compile-seconds 100 --json "$out/tiny_compiled.json"
+  with_packages tiny_compiled "$answers" 200 "${bench[@]}" answer --model tiny --batch 1 \
+    --precision bf16 --compile-seconds 160 --json "$out/tiny_compiled.json"
   chosen_part merge_full 100 "${bench[@]}" merge_attention --compile-seconds 0 \
     --json "$out/merge_full.json"
   with_packages base_quick "$answers" 60 "${bench[@]}" answer --model base --batch 1,8 --quick \
