@@ -20,7 +20,7 @@ _SIDE, _LEAST_SIDE, _TRIES = 8192, 64, 15
 def _median_seconds(gpu: Gpu | DryDevice, call: Call, tries: int) -> float:
     for _ in range(3):
         call()
-    return statistics.median(gpu.seconds(call)[0] for _ in range(tries))
+    return statistics.median(gpu.seconds(call, ahead=True)[0] for _ in range(tries))
 
 
 def _copy_rate(gpu: Gpu | DryDevice, room: int) -> float:

@@ -16,6 +16,7 @@ torch = pytest.importorskip("torch")
 
 from gpu import DryDevice  # noqa: E402
 from gpu_work import MergeShape  # noqa: E402
+from merge_contest import MERGE_BOUNDS, entrant_of  # noqa: E402
 from merge_inputs import MergeInputs, num_sets  # noqa: E402
 from merge_ours import our_folded  # noqa: E402
 from merge_torch import folded_form, projected_form  # noqa: E402
@@ -60,6 +61,31 @@ def test_what_was_not_written_is_seen(inputs):
     f[1, 2, 3] = math.nan
     assert inputs.error_of(f) == (math.inf, math.inf)
     assert not inputs.error_of(inputs.new_output(*f.shape))[1] < 1
+
+
+def test_a_wrong_form_takes_no_part(inputs):
+    right = projected_form(inputs)
+    wrongs = {
+        "off": lambda x_BSC: 1.02 * right(x_BSC),
+        "another head's": lambda x_BSC: right(x_BSC).roll(SHAPE.width // SHAPE.num_heads, -1),
+        "unwritten": lambda x_BSC: inputs.new_output(*right(x_BSC).shape),
+    }
+    for name, form in wrongs.items():
+        with pytest.raises(ValueError, match="off by"):
+            entrant_of(inputs, name, form, 0)
+    # Right at first, and wrong when it runs again.
+    asked = []
+
+    def later(x_BSC):
+        asked.append(1)
+        return right(x_BSC) * (1 if len(asked) == 1 else 2)
+
+    with pytest.raises(ValueError, match="off by"):
+        entrant_of(inputs, "later", later, 0)
+    entrant = entrant_of(inputs, "right", right, 0)
+    assert entrant.timed == "graph" and 0 < entrant.relative_err < MERGE_BOUNDS["fp16"]
+    on_device, asking = entrant.device()
+    assert on_device > 0 and asking > 0
 
 
 def test_sets_of_tokens_leave_the_cache_but_not_the_memory():
