@@ -95,17 +95,21 @@ if ! has torch || ! has numpy; then
   echo "gpu_gate: $python has no torch and numpy; set PYTHON to one that has" >&2
   exit 2
 fi
-{
+# shellcheck disable=SC2329 # by part
+machine() {
   date -u
   nvidia-smi
   nvcc --version || /usr/local/cuda/bin/nvcc --version
   cmake --version
   "$python" -VV
-  "$python" -c 'import torch; print("torch", torch.__version__, torch.version.cuda, torch.cuda.is_available())'
-  for package in numpy pytest safetensors tokenizers PIL sklearn scipy; do
+  "$python" -c 'import torch as t; print("torch", t.__version__, t.version.cuda, t.cuda.is_available())'
+  for package in numpy pytest safetensors tokenizers PIL sklearn; do
     has "$package" || echo "no $package"
   done
-} > "$out/logs/machine.log" 2>&1
+}
+export -f has machine
+export python
+part machine 40 bash -c machine
 
 # 1. The modules, with an overlay of the package as what is imported.
 options=(-DCMAKE_BUILD_TYPE=Release "-DPython_EXECUTABLE=$("$python" -c 'import sys; print(sys.executable)')")
@@ -127,6 +131,8 @@ else
   options+=(-DTOKENFUSE_CUDA=AUTO)
 fi
 part configure 60 cmake -S "$repo" -B "$build/cmake" "${options[@]}" || finish
+# For which GPU, or why for none.
+sed -n 's/^-- CUDA: /    CUDA: /p' "$out/logs/configure.log"
 part build "${GATE_BUILD_SECONDS:-270}" cmake --build "$build/cmake" -j "${JOBS:-$(nproc)}" \
   --target _native "$module" || finish
 # shellcheck disable=SC2329 # by part
