@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Check the CUDA engine without a GPU: its C++ tests on the emulator, under the sanitizers and
-# optimised; the Python tests of tests/gpu on the same emulator, where tokenfuse is installed with
+# Check the CUDA engine without a GPU: its C++ tests on the emulator, under the sanitizers; the
+# Python tests of tests/gpu on the same emulator, optimised, where tokenfuse is installed with
 # what tests need, and pybind11; then, where nvcc is on the PATH, the build for three architectures,
 # no kernel of which may spill registers. Needs cmake and a C++17 compiler; ninja where it is there.
 # JOBS: 2 unless set.
@@ -13,10 +13,6 @@ source tools/build_tests.sh
 build_sanitized tokenfuse_cuda_tests
 # Use after return costs each of the emulator's fibers a second stack of 11 MB.
 run_sanitized 0 -R '_cuda$'
-
-build_plain tokenfuse_cuda_tests
-echo "== plain: run"
-ctest --test-dir "$folder/plain" --output-on-failure -j "$jobs" -R '_cuda$'
 
 echo "== python: build and run"
 # From another folder: this one has the sources, which are not compiled.

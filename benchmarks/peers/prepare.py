@@ -18,79 +18,15 @@ from collections.abc import Iterator
 import numpy as np
 import questions
 import torch
+from reference import answer_of, inputs_of, open_reference
 from safetensors.numpy import save_file
-from work import ANSWER_TOKENS, GRAPHS, QUESTIONS, TEXT_TOKENS, batch_part, forced, until_end
+from work import ANSWER_TOKENS, GRAPHS, QUESTIONS, batch_part
 
-from tokenfuse_sdk.bundle import read_bundle
 from tokenfuse_sdk.errors import TokenfuseError
-from tokenfuse_sdk.shipped import find_bundle
-from tokenfuse_sdk.sizes import SIZES, named_config
 from tokenfuse_training.model import JointModel
 
-_TRIES = 200
 # Pictures for a quantiser: noise tells it no more with more of it.
 _NOISE_PICTURES, _SCENE_PICTURES = 8, 128
-
-
-def _open(name: str) -> tuple[JointModel, questions.Source, bool]:
-    """The reference, what it is asked, and whether there are right answers."""
-    if name in SIZES:
-        torch.manual_seed(0)
-        config = named_config(name)
-        # Rounded to float16, as a bundle stores them: every contestant has the same numbers.
-        model = JointModel(config).half().float().eval()
-        return model, questions.random_questions(config), False
-    from tokenfuse_export.to_onnx import load_reference
-
-    model = load_reference(name)
-    bundle = read_bundle(find_bundle(name))
-    if questions.knows_scenes(bundle):
-        return model, questions.scenes_questions(bundle), True
-    return model, questions.random_questions(model.config), False
-
-
-def _answer(model: JointModel, f_BND: torch.Tensor, text_BL: np.ndarray) -> np.ndarray:
-    ids = model.generate(f_BND, torch.from_numpy(text_BL), max_tokens=ANSWER_TOKENS).numpy()
-    padding = ((0, 0), (0, ANSWER_TOKENS - ids.shape[1]))
-    return until_end(np.pad(ids, padding), model.config.eos_id)
-
-
-def _timed(model: JointModel, asked: Iterator[questions.Asked]) -> Iterator[questions.Asked]:
-    """One question a picture, of `TEXT_TOKENS`, that the reference answers with something.
-
-    An answer that ends at once would save some contestants the second step.
-    """
-    tried, last = 0, -1
-    for one in asked:
-        if one.picture == last or len(one.text_L) != TEXT_TOKENS:
-            continue
-        tried, last = tried + 1, one.picture
-        f_1ND = model.encode_image(torch.from_numpy(one.image_HW3)[None])
-        if _answer(model, f_1ND, one.text_L[None])[0, 0] != model.config.eos_id:
-            tried = 0
-            yield one
-        if tried == _TRIES:
-            sys.exit("the model answers questions with nothing; no fair inputs were found")
-
-
-def _inputs(
-    model: JointModel, asked: Iterator[questions.Asked], batch_size: int
-) -> dict[str, np.ndarray]:
-    chosen = list(itertools.islice(_timed(model, asked), batch_size))
-    image = np.stack([one.image_HW3 for one in chosen])
-    text = np.stack([one.text_L for one in chosen])
-    f_BND = model.encode_image(torch.from_numpy(image))
-    answer = _answer(model, f_BND, text)
-    fused, mask = model.fuse(f_BND, torch.from_numpy(text))
-    given = torch.from_numpy(forced(answer, model.config.start_id))
-    logits = model.decode(given, fused, mask).numpy()
-    return {
-        "image_BHW3": image,
-        "text_BL": text,
-        "answer_BA": answer,
-        "logits_BAV": logits,
-        "end_id": np.int32(model.config.eos_id),
-    }
 
 
 def _padded(rows: list[np.ndarray], length: int) -> np.ndarray:
@@ -112,7 +48,7 @@ def _test(
         "image_PHW3": np.stack(list(pictures.values())),
         "picture_Q": picture_Q.astype(np.int32),
         "text_QL": text_QL,
-        "answer_QA": _answer(model, f_PND[torch.from_numpy(picture_Q)], text_QL),
+        "answer_QA": answer_of(model, f_PND[torch.from_numpy(picture_Q)], text_QL),
         "right_QA": _padded([one.right_A for one in chosen], ANSWER_TOKENS),
         "end_id": np.int32(model.config.eos_id),
     }
@@ -162,14 +98,16 @@ def _write_graphs(model: JointModel, folder: pathlib.Path, batch_size: int, leng
 def main() -> None:
     name, folder = sys.argv[1], pathlib.Path(sys.argv[2])
     num_questions, *batches = map(int, sys.argv[3:])
-    model, source, has_answers = _open(name)
+    model, source, has_answers = open_reference(name)
     (folder / "config.json").write_text(json.dumps(model.config.to_dict()), encoding="utf-8")
     weights = {key: value.numpy() for key, value in model.state_dict().items()}
     halves = {key: value.astype(np.float16) for key, value in weights.items()}
     exact = all(np.array_equal(halves[key], value) for key, value in weights.items())
     save_file(halves if exact else weights, folder / "weights.safetensors")
     with torch.inference_mode():
-        parts = {batch_part(size): (size, _inputs(model, source("test"), size)) for size in batches}
+        parts = {
+            batch_part(size): (size, inputs_of(model, source("test"), size)) for size in batches
+        }
         if has_answers and num_questions:
             parts[QUESTIONS] = (1, _test(model, source("test"), num_questions))
     num_pictures = _SCENE_PICTURES if has_answers else _NOISE_PICTURES

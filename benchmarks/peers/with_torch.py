@@ -32,7 +32,8 @@ def prepare(task: Task) -> None:
     """Nothing: a compiled model lives in its process."""
 
 
-def _fused_attend(q: Any, k: Any, v: Any, num_heads: int, scale: float, bias: Any) -> Any:
+def fused_attend(q: Any, k: Any, v: Any, num_heads: int, scale: float, bias: Any) -> Any:
+    """In place of the reference's `attend`."""
     from torch.nn.functional import scaled_dot_product_attention
 
     def heads(y: Any) -> Any:
@@ -47,6 +48,16 @@ def _narrow_norm(module: Any, inputs: Any, output: Any) -> Any:
     return output.to(module.weight.dtype)
 
 
+def narrow(model: Any, dtype: Any) -> None:
+    """All weights in a 16-bit dtype, and norms that hand it on."""
+    from tokenfuse_training.model.t5 import RMSNorm
+
+    model.to(dtype)
+    for module in model.modules():
+        if isinstance(module, RMSNorm):
+            module.register_forward_hook(_narrow_norm)
+
+
 class _Torch:
     def __init__(self, task: Task) -> None:
         import torch
@@ -56,17 +67,14 @@ class _Torch:
         from tokenfuse_training.model import JointModel, layers, t5
 
         torch.set_num_threads(task.num_threads)
-        layers.attend = t5.attend = _fused_attend
+        layers.attend = t5.attend = fused_attend
         self._torch = torch
         config = ModelConfig.from_dict(task.config())
         model = JointModel(config).eval()
         model.load_state_dict(load_file(task.weights_path))
         self._dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[task.precision]
         if task.precision == "bf16":
-            model.to(torch.bfloat16)
-            for module in model.modules():
-                if isinstance(module, t5.RMSNorm):
-                    module.register_forward_hook(_narrow_norm)
+            narrow(model, torch.bfloat16)
         self._start, self._batch_size = config.start_id, task.batch_size
         self._encode, self._fuse, self._decode = model.encode_image, model.fuse, model.decode
         self._is_compiled = task.variant == "compile"

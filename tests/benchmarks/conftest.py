@@ -6,6 +6,6 @@ import pathlib
 import sys
 
 BENCHMARKS = pathlib.Path(__file__).resolve().parents[2] / "benchmarks"
-for folder in (BENCHMARKS, BENCHMARKS / "peers", BENCHMARKS / "roofline"):
+for folder in (BENCHMARKS, *(BENCHMARKS / name for name in ("cuda", "peers", "roofline"))):
     if str(folder) not in sys.path:
         sys.path.append(str(folder))

@@ -49,8 +49,8 @@ int batch_of(const CudaEngine& engine, py::ssize_t count) {
 // Checked.
 int images_of(const CudaEngine& engine, const ContiguousFloats& images_BHW3) {
   const std::int64_t size = engine.config().vision.image_size;
-  require(images_BHW3.ndim() == 4 && images_BHW3.shape(1) == size &&
-              images_BHW3.shape(2) == size && images_BHW3.shape(3) == 3,
+  require(images_BHW3.ndim() == 4 && images_BHW3.shape(1) == size && images_BHW3.shape(2) == size &&
+              images_BHW3.shape(3) == 3,
           "images: need (batch, image_size, image_size, 3)");
   return batch_of(engine, images_BHW3.shape(0));
 }
@@ -115,9 +115,9 @@ std::pair<FloatArray, py::object> encode_images(CudaEngine& engine,
   const int batch = images_of(engine, images_BHW3);
   check_budget(engine.config(), token_budget);
   FloatArray f_BND = new_array({batch, token_budget, engine.config().fusion.width});
-  FloatArray map_BNS =
-      with_map ? new_array({batch, token_budget, engine.config().vision.num_tokens()})
-               : new_array({0});
+  FloatArray map_BNS = with_map
+                           ? new_array({batch, token_budget, engine.config().vision.num_tokens()})
+                           : new_array({0});
   const float* images = images_BHW3.data();
   float* f = f_BND.mutable_data();
   float* map = with_map ? map_BNS.mutable_data() : nullptr;
@@ -209,6 +209,21 @@ void bind_engine(py::module_& module) {
            py::arg("max_tokens"))
       .def("score", &score, py::arg("f_ND"), py::arg("text_ids"), py::arg("candidates"))
       .def("logits", &logits, py::arg("f_ND"), py::arg("text_ids"), py::arg("answer_ids"))
+      .def("set_timed", &CudaEngine::set_timed, py::arg("timed"),
+           py::call_guard<py::gil_scoped_release>(), "Whether calls are timed from now on.")
+      .def("last_times",
+           [](CudaEngine& engine) {
+             CallTimes times;
+             {
+               // A call of another thread may be under way.
+               py::gil_scoped_release release;
+               times = engine.last_times();
+             }
+             py::dict told;
+             told["device_ms"] = times.device_ms;
+             told["launch_ms"] = times.launch_ms;
+             return told;
+           })
       .def("memory_report",
            [](const CudaEngine& engine) {
              py::dict report;

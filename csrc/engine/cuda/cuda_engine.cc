@@ -1,6 +1,7 @@
 #include "engine/cuda/cuda_engine.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cstdlib>
 #include <stdexcept>
 #include <string>
@@ -211,33 +212,56 @@ Graph CudaEngine::capture(Work work, int batch, int length, int num_latents) {
   return Graph::capture(stream_, [&](Stream&) { record(work, batch, length, num_latents); });
 }
 
-void CudaEngine::run(Work work, int batch, int length, int num_latents) {
-  if (!options_.graphs) {
-    record(work, batch, length, num_latents);
-  } else {
-    const Shape shape{static_cast<int>(work), batch, length, num_latents};
-    auto found = graphs_.find(shape);
-    if (found == graphs_.end()) {
-      found = graphs_.emplace(shape, capture(work, batch, length, num_latents)).first;
-    }
-    found->second.launch(stream_);
+const Graph* CudaEngine::graph_of(Work work, int batch, int length, int num_latents) {
+  if (!options_.graphs) return nullptr;
+  const Shape shape{static_cast<int>(work), batch, length, num_latents};
+  auto found = graphs_.find(shape);
+  if (found == graphs_.end()) {
+    found = graphs_.emplace(shape, capture(work, batch, length, num_latents)).first;
   }
+  return &found->second;
+}
+
+void CudaEngine::run(Work work, int batch, int length, int num_latents) {
+  const Graph* graph = graph_of(work, batch, length, num_latents);
+  const auto launch = [&] {
+    if (graph == nullptr) {
+      record(work, batch, length, num_latents);
+    } else {
+      graph->launch(stream_);
+    }
+  };
+  if (!timed_) {
+    launch();
+    stream_.wait();
+    return;
+  }
+  using Clock = std::chrono::steady_clock;
+  timer_.begin(stream_);
+  const auto began = Clock::now();
+  launch();
+  const std::chrono::duration<float, std::milli> launched = Clock::now() - began;
+  timer_.end(stream_);
   stream_.wait();
+  times_ = {timer_.milliseconds(), launched.count()};
+}
+
+void CudaEngine::set_timed(bool timed) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  timed_ = timed;
+}
+
+CallTimes CudaEngine::last_times() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return times_;
 }
 
 void CudaEngine::record(int batch, int num_latents) {
   const std::lock_guard<std::mutex> lock(mutex_);
-  if (!options_.graphs) return;
-  const auto keep = [&](Work work, int length) {
-    const Shape shape{static_cast<int>(work), batch, length, num_latents};
-    if (graphs_.count(shape) == 0) {
-      graphs_.emplace(shape, capture(work, batch, length, num_latents));
-    }
-  };
-  keep(Work::kEncode, 0);
+  graph_of(Work::kEncode, batch, 0, num_latents);
   for (const int length : buckets_) {
-    keep(Work::kGenerate, length);
-    keep(Work::kAnswer, length);
+    graph_of(Work::kGenerate, batch, length, num_latents);
+    graph_of(Work::kAnswer, batch, length, num_latents);
   }
 }
 

@@ -28,6 +28,13 @@ struct EngineOptions {
   bool graphs = true;
 };
 
+// Of one call, in milliseconds: copies and kernels from the first to the last, on the device; and
+// how long the host took to ask for them.
+struct CallTimes {
+  float device_ms = 0;
+  float launch_ms = 0;
+};
+
 // Of a batch, where it was generated to: ids and log-probabilities have decoder.max_tokens columns.
 struct Answers {
   std::int32_t* ids;
@@ -46,6 +53,10 @@ class CudaEngine {
   const EngineOptions& options() const noexcept { return options_; }
   std::size_t weights_bytes() const noexcept { return weights_->capacity_bytes(); }
   std::size_t workspace_bytes() const noexcept { return workspace_->capacity_bytes(); }
+
+  // Whether calls are timed from now on, and the times of the last one that was.
+  void set_timed(bool timed);
+  CallTimes last_times();
 
   // Records the graphs of a batch, at every text bucket, for a budget: the first call of a shape
   // does it otherwise.
@@ -82,7 +93,9 @@ class CudaEngine {
   void record_encode(int batch, int num_latents, bool map, bool to_host);
   void record_fuse(int batch, int length, int num_latents);
   void record_generate(int batch, int length, int num_latents, bool from_host);
-  // Does the work of a shape, recorded or by itself, and waits.
+  // What does the work of a shape: its graph, recorded where it is the first time, or null.
+  const Graph* graph_of(Work work, int batch, int length, int num_latents);
+  // Does it, and waits.
   void run(Work work, int batch, int length, int num_latents);
   Graph capture(Work work, int batch, int length, int num_latents);
   void record(Work work, int batch, int length, int num_latents);
@@ -133,6 +146,9 @@ class CudaEngine {
   DecoderState state_{};
 
   std::map<Shape, Graph> graphs_;
+  bool timed_ = false;
+  Timer timer_;
+  CallTimes times_;
   std::mutex mutex_;
 };
 

@@ -261,6 +261,25 @@ void check_batches(const SmallModel& model) {
   }
 }
 
+// Timing changes no bit, and a call that was not timed leaves the times of the last one that was.
+void check_times(const SmallModel& model) {
+  const Question q = question(model, 7, model.config.fusion.token_budgets.back(), 5, 2);
+  for (const bool graphs : {true, false}) {
+    set_case("times, graphs %d", graphs);
+    CudaEngine engine(model.config, model.tensors, {Type::kHalf, 1, graphs});
+    const Said want = say(engine, q);
+    CHECK(engine.last_times().device_ms == 0);
+    engine.set_timed(true);
+    CHECK(say(engine, q).same_bits(want));
+    const cuda::CallTimes times = engine.last_times();
+    CHECK(times.device_ms > 0 && times.launch_ms > 0);
+    engine.set_timed(false);
+    CHECK(say(engine, q).same_bits(want));
+    CHECK(engine.last_times().device_ms == times.device_ms);
+    CHECK(engine.last_times().launch_ms == times.launch_ms);
+  }
+}
+
 void check_callers(const SmallModel& model) {
   set_case("callers");
   CudaEngine engine(model.config, model.tensors, {});
@@ -322,6 +341,7 @@ int main() {
   check_schedules(narrow);
   check_devices(wide);
   check_batches(narrow);
+  check_times(narrow);
   check_callers(narrow);
   check_refusals(wide);
   return finish("cuda_engine");
