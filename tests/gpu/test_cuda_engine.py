@@ -261,19 +261,24 @@ for present in (False, True):
     except tf.TokenfuseError as error:
         print(type(error).__name__, error)
     print(tf.load("scenes-nano", num_threads=1).info.device_reason)
-sys.modules["tokenfuse_sdk._cuda"] = None
-try:
-    cuda.linear(np.zeros((1, 8), np.float32), np.zeros((1, 8), np.float32))
-except tf.TokenfuseError as error:
-    print(type(error).__name__, error)
+def fail(*_, **__):
+    raise module.CudaError("cudaMallocHost: driver")
+module.OutOfMemory = module.CudaError = type("CudaError", (RuntimeError,), {})
+module.linear = fail
+for present in (False, True):
+    sys.modules["tokenfuse_sdk._cuda"] = module if present else None
+    try:
+        cuda.linear(np.zeros((1, 8), np.float32), np.zeros((1, 8), np.float32))
+    except tf.TokenfuseError as error:
+        print(type(error).__name__, error)
 """
     done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    print(done.stdout)
-    absent, auto, none, again, op = done.stdout.splitlines()
+    absent, auto, none, again, op, op_again = done.stdout.splitlines()
     assert absent.startswith("DeviceError device='cuda' is not there: ")
     assert "built without a CUDA engine" in absent
     assert auto.startswith("auto: this tokenfuse was built without")
     assert none.startswith("DeviceError device='cuda' is not there: no CUDA device is there")
     assert again.startswith("auto: no CUDA device is there")
-    assert op.startswith("DeviceError ops.cuda.linear: ")
+    assert op.startswith("DeviceError ops.cuda.linear: this tokenfuse was built without")
+    assert op_again.startswith("DeviceError ops.cuda.linear: no CUDA device is there")

@@ -258,6 +258,14 @@ def test_layouts_that_do_not_fit_are_refused(device, floats):
         cuda.linear(x, device.put(floats(24, 48), "bf16"))
 
 
+def test_a_stride_of_one_element_means_nothing(device, floats):
+    x, w = floats(3, 44), device.put(floats(24, 40), "fp16")
+    want = device.get(cuda.linear(device.put(x[1:2, :40].copy(), "fp16"), w))
+    # 88 bytes from row to row would be refused; there is one row, and it begins at 176.
+    got = device.get(cuda.linear(device.put(x[[0, 0, 1]], "fp16")[2:, :40], w))
+    np.testing.assert_array_equal(got, want)
+
+
 def test_outputs_that_do_not_fit_are_refused(device, floats):
     x, w = device.put(floats(17, 40), "fp16"), device.put(floats(24, 40), "fp16")
     for out, what in (

@@ -22,13 +22,14 @@ def call(name: str, *arrays: Array, **options: Any) -> Any:
     """
     try:
         module = load_cuda()
-    except ImportError as error:
-        raise DeviceError(
-            f"ops.cuda.{name}: {unavailable_reason()}; use tokenfuse_sdk.ops"
-        ) from error
-    try:
         with cuda_failure_told(module):
             return getattr(module, name)(*arrays, **options)
+    except (ImportError, DeviceError) as error:
+        # Asked where it failed, not before each call.
+        why = unavailable_reason()
+        if why is None:
+            raise
+        raise DeviceError(f"ops.cuda.{name}: {why}; use tokenfuse_sdk.ops") from error
     except ValueError as error:
         raise OpError(f"{name}: {error}") from error
     except TypeError as error:
