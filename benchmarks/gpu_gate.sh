@@ -170,7 +170,8 @@ fi
 
 # 4. The tests, and the small model under the sanitizers.
 if [ -d "$repo/tests/gpu" ]; then
-  with_packages tests_gpu "pytest $answers" 150 "$python" -m pytest -c "$repo/pyproject.toml" \
+  # The emulator takes minutes.
+  with_packages tests_gpu "pytest $answers" "$([ -n "$emulated" ] && echo 600 || echo 150)" "$python" -m pytest -c "$repo/pyproject.toml" \
     --rootdir "$repo" -p no:cacheprovider -rs "$repo/tests/gpu"
 else
   record tests_gpu "left out: no tests/gpu" 0
