@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <new>
 
+#include "bind/activation_name.h"
 #include "bind/arrays.h"
 #include "bind/bind.h"
 #include "bind/isa_choice.h"
@@ -20,13 +21,6 @@ namespace py = pybind11;
 
 namespace tokenfuse {
 namespace {
-
-Activation activation_of(const std::string& name) {
-  if (name == "none") return Activation::kNone;
-  if (name == "gelu") return Activation::kGelu;
-  if (name == "gelu_tanh") return Activation::kGeluTanh;
-  throw std::invalid_argument("activation: need none, gelu or gelu_tanh");
-}
 
 // Bias and residual of a dense layer, checked against its m and n.
 template <typename Args>

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "bind/activation_name.h"
 #include "bind/cuda/bind_cuda.h"
 #include "bind/cuda/op_call.h"
 #include "kernels/conv2d/cuda.h"
@@ -19,13 +20,6 @@ using Precision = std::optional<std::string>;
 
 constexpr Need kVector{"N", 0, false};
 constexpr Need kRows{"MN", 1, false};
-
-Activation activation_of(const std::string& name) {
-  if (name == "none") return Activation::kNone;
-  if (name == "gelu") return Activation::kGelu;
-  if (name == "gelu_tanh") return Activation::kGeluTanh;
-  throw std::invalid_argument("activation='" + name + "': choose one of none, gelu, gelu_tanh");
-}
 
 NormKind norm_of(const std::string& name) {
   if (name == "none") return NormKind::kNone;

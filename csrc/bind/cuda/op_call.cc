@@ -64,12 +64,6 @@ Type OpCall::type() const {
   return half_.value_or(Dtype::kHalf) == Dtype::kHalf ? Type::kHalf : Type::kBf16;
 }
 
-void OpCall::type_is(const std::optional<std::string>& precision) {
-  if (half_) return;
-  half_ = dtype_of_precision(precision.value_or("fp16"));
-  need_that(is_half(*half_), "result 'fp32'; need fp16 or bf16");
-}
-
 const Operand* OpCall::halves(const char* name, const py::object& array, const Need& need) {
   return add(name, array, need, {Dtype::kHalf, Dtype::kBf16});
 }

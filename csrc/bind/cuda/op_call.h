@@ -19,9 +19,8 @@ class OpCall {
          const std::optional<std::string>& precision, std::intptr_t stream);
 
   bool on_device() const noexcept { return on_device_; }
-  // Of the 16-bit arrays; `type_is` where there may be none.
+  // Of the 16-bit arrays; fp16 where there is none.
   Type type() const;
-  void type_is(const std::optional<std::string>& precision);
 
   // Arrays of 16-bit values, of floats, of either, of ints; null for None. Where either will do,
   // NumPy's stay floats.
