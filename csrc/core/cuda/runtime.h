@@ -46,6 +46,19 @@ struct DeviceInfo {
 int device_count() noexcept;
 DeviceInfo device_info(int device);
 
+// While it lives, this thread works on that device: which one is current is a matter of each
+// thread, and of all libraries in it. Throws CudaError.
+class CurrentDevice {
+ public:
+  explicit CurrentDevice(int device);
+  ~CurrentDevice();
+  CurrentDevice(const CurrentDevice&) = delete;
+  CurrentDevice& operator=(const CurrentDevice&) = delete;
+
+ private:
+  int before_ = -1;  // below 0: the same
+};
+
 // Device memory, 256-byte aligned, freed with the object.
 class DeviceBuffer {
  public:

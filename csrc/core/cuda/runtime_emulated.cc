@@ -61,6 +61,9 @@ DeviceInfo device_info(int device) {
   return shown;
 }
 
+CurrentDevice::CurrentDevice(int device) { device_info(device); }
+CurrentDevice::~CurrentDevice() = default;
+
 DeviceBuffer::DeviceBuffer(std::size_t bytes) : data_(take(bytes)), bytes_(bytes) {}
 DeviceBuffer::~DeviceBuffer() { give(data_, bytes_); }
 PinnedBuffer::PinnedBuffer(std::size_t bytes) : data_(take(bytes)), bytes_(bytes) {}

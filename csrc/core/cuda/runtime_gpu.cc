@@ -70,6 +70,18 @@ DeviceInfo device_info(int device) {
 }
 
 // Never null, so that an empty buffer is told from an argument that is not there.
+CurrentDevice::CurrentDevice(int device) {
+  int now = 0;
+  check(cudaGetDevice(&now), "cudaGetDevice");
+  if (now == device) return;
+  check(cudaSetDevice(device), "cudaSetDevice");
+  before_ = now;
+}
+
+CurrentDevice::~CurrentDevice() {
+  if (before_ >= 0) ignore(cudaSetDevice(before_));
+}
+
 DeviceBuffer::DeviceBuffer(std::size_t bytes) : bytes_(bytes) {
   const BesideCapture beside;
   check_memory(cudaMalloc(&data_, std::max<std::size_t>(bytes, 1)), "cudaMalloc", bytes);

@@ -53,7 +53,7 @@ CudaEngine::CudaEngine(const ModelConfig& config, const TensorMap& tensors,
                        const EngineOptions& options)
     : config_(supported_here(config)), options_(options) {
   if (options.max_batch < 1) throw std::invalid_argument("max_batch: need 1 or more");
-  compute_ = {&stream_, device_info(0), options.type, nullptr};
+  compute_ = {&stream_, device_info(kDevice), options.type, nullptr};
   for (int length = kLeastBucket; length < config_.text.max_tokens; length *= 2) {
     buckets_.push_back(length);
   }
@@ -77,6 +77,7 @@ CudaEngine::CudaEngine(const ModelConfig& config, const TensorMap& tensors,
   pinned_ = PinnedBuffer(std::exchange(pinned_bytes_, 0));
   workspace_ = std::make_unique<DeviceArena>(planned_workspace.peak_bytes());
   layout(*workspace_);
+  current_.reset();
 }
 
 void CudaEngine::load(Loader& loader) {
@@ -257,7 +258,7 @@ CallTimes CudaEngine::last_times() {
 }
 
 void CudaEngine::record(int batch, int num_latents) {
-  const std::lock_guard<std::mutex> lock(mutex_);
+  const Turn turn(mutex_);
   graph_of(Work::kEncode, batch, 0, num_latents);
   for (const int length : buckets_) {
     graph_of(Work::kGenerate, batch, length, num_latents);
@@ -304,7 +305,7 @@ void CudaEngine::take_answers(int batch, const Answers& answers) const {
 
 void CudaEngine::encode_images(const float* images, int batch, int num_latents, float* f,
                                float* map) {
-  const std::lock_guard<std::mutex> lock(mutex_);
+  const Turn turn(mutex_);
   stage_images(images, batch);
   run(map == nullptr ? Work::kEncode : Work::kEncodeMap, batch, 0, num_latents);
   take_tokens(batch, num_latents, f);
@@ -315,7 +316,7 @@ void CudaEngine::encode_images(const float* images, int batch, int num_latents, 
 
 void CudaEngine::generate(const float* f, int num_latents, const std::vector<Ids>& texts,
                           std::int64_t max_tokens, const Answers& answers) {
-  const std::lock_guard<std::mutex> lock(mutex_);
+  const Turn turn(mutex_);
   const int batch = static_cast<int>(texts.size());
   stage_tokens(f, batch, num_latents);
   run(Work::kGenerate, batch, stage_texts(texts, max_tokens), num_latents);
@@ -324,7 +325,7 @@ void CudaEngine::generate(const float* f, int num_latents, const std::vector<Ids
 
 void CudaEngine::answer(const float* images, int num_latents, const std::vector<Ids>& texts,
                         std::int64_t max_tokens, float* f, const Answers& answers) {
-  const std::lock_guard<std::mutex> lock(mutex_);
+  const Turn turn(mutex_);
   const int batch = static_cast<int>(texts.size());
   stage_images(images, batch);
   run(Work::kAnswer, batch, stage_texts(texts, max_tokens), num_latents);
@@ -355,7 +356,7 @@ const float* CudaEngine::teacher_forced(const float* f, int num_latents, Ids tex
 
 void CudaEngine::score(const float* f, int num_latents, Ids text,
                        const std::vector<Ids>& candidates, float* log_probs) {
-  const std::lock_guard<std::mutex> lock(mutex_);
+  const Turn turn(mutex_);
   const int vocab = decoder_.vocab_size();
   for (std::size_t first = 0; first < candidates.size();) {
     // As many as the decoder's rows hold at once, all as long as the longest of them.
@@ -390,7 +391,7 @@ void CudaEngine::score(const float* f, int num_latents, Ids text,
 }
 
 void CudaEngine::logits(const float* f, int num_latents, Ids text, Ids answer, float* logits) {
-  const std::lock_guard<std::mutex> lock(mutex_);
+  const Turn turn(mutex_);
   const int count = static_cast<int>(answer.count);
   const float* rows = teacher_forced(f, num_latents, text, {answer}, count);
   const std::int64_t floats = std::int64_t{count} * decoder_.vocab_size();

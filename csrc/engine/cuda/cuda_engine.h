@@ -84,6 +84,16 @@ class CudaEngine {
   void logits(const float* f, int num_latents, Ids text, Ids answer, float* logits);
 
  private:
+  // A call's turn: one at a time, and on the engine's device.
+  struct Turn {
+    explicit Turn(std::mutex& mutex) : lock(mutex), current(kDevice) {}
+    std::lock_guard<std::mutex> lock;
+    CurrentDevice current;
+  };
+
+  // CUDA_VISIBLE_DEVICES says which one that is.
+  static constexpr int kDevice = 0;
+
   enum class Work { kEncode, kEncodeMap, kGenerate, kAnswer };
   // Work, batch, text bucket, budget.
   using Shape = std::array<int, 4>;
@@ -109,6 +119,8 @@ class CudaEngine {
   const float* teacher_forced(const float* f, int num_latents, Ids text,
                               const std::vector<Ids>& rows, int count);
 
+  // While the engine is made: what follows belongs to the device.
+  std::unique_ptr<CurrentDevice> current_ = std::make_unique<CurrentDevice>(kDevice);
   ModelConfig config_;
   EngineOptions options_;
   Stream stream_;
