@@ -52,6 +52,7 @@ class OpCall {
                 std::initializer_list<Dtype> allowed);
   void stage(const std::function<void(Stream&)>& launch);
 
+  CurrentDevice current_{0};  // CUDA_VISIBLE_DEVICES says which one that is
   bool on_device_;
   std::optional<Dtype> half_;
   std::string half_name_;
