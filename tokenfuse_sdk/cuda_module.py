@@ -16,6 +16,9 @@ from tokenfuse_sdk.errors import DeviceError
 
 __all__ = ["cuda_failure_told", "load_cuda", "unavailable_reason"]
 
+# As csrc/cmake/cuda.cmake has it: 80 is 8.0.
+_OLDEST = 80
+
 
 def _driver_state() -> str:
     """Whether an NVIDIA driver is on this machine, in words."""
@@ -44,7 +47,24 @@ def unavailable_reason() -> str | None:
         return f"tokenfuse_sdk._cuda does not load ({error})"
     if module.device_count() == 0:
         return f"no CUDA device is there: {_driver_state()}"
-    return None
+    try:
+        return _misfit(module)
+    except module.CudaError as error:
+        return f"CUDA failed: {error}"
+
+
+def _misfit(module: ModuleType) -> str | None:
+    """Why this build does not run on the GPU that is there."""
+    if module.has_code():
+        return None
+    info = module.device_info()
+    name, capability = info["name"], info["compute_capability"]
+    if capability < _OLDEST:
+        return f"{name} has compute capability {capability / 10}; the CUDA engine needs 8.0"
+    return (
+        f"this tokenfuse was built for other GPUs than {name}, compute capability "
+        f"{capability / 10}: install it on this machine, or with TOKENFUSE_CUDA=ON"
+    )
 
 
 @contextlib.contextmanager

@@ -121,7 +121,7 @@ class ModelInfo:
         precision: of the arithmetic.
         precision_reason: why this one, with what the bundle records of it.
         isa: instruction set of the kernels, "" where that means nothing.
-        num_threads: that one call uses.
+        num_threads: that one call uses; 0 on a GPU.
     """
 
     name: str

@@ -72,10 +72,10 @@ def demo(
     else:
         _print_rows(rows)
         right = sum(row["right"] for row in rows)
+        threads = f"{info.num_threads} threads, " if info.num_threads else ""
         click.echo(
             f"{right} of {len(rows)} right; {info.name} on {info.device} "
-            f"({info.isa}, {info.num_threads} threads, {info.precision}, "
-            f"N = {info.token_budget})"
+            f"({info.isa}, {threads}{info.precision}, N = {info.token_budget})"
         )
     written = _write_picture(rows, output, overwrite)
     if written is not None:

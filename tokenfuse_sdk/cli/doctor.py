@@ -57,12 +57,12 @@ def _model(name: str) -> dict[str, Any]:
     bundle = read_bundle(find_bundle(name))
     exact = open_runtime(bundle.config, bundle.weights, place("cpu", "fp32"))
     error = golden_error(bundle, exact)
-    choice = choose_precision(place("cpu"), bundle)
+    choice = choose_precision(place(), bundle)
     size = f"{bundle.size_bytes / 1e6:.1f} MB verified"
     return {
         "ok": error < GOLDEN_BOUND,
         "what": f"{size}; golden outputs within {error:.1e} (bound {GOLDEN_BOUND:.0e}); "
-        f"runs in {choice.precision} ({choice.precision_reason})",
+        f"runs on {choice.device} in {choice.precision} ({choice.precision_reason})",
     }
 
 

@@ -36,14 +36,15 @@ def model_options(command: _Command) -> _Command:
         click.option(
             "--precision",
             default=None,
-            help="fp32, bf16 or int8; default: the fastest that answers like fp32.",
+            help="CPU: fp32, bf16 or int8; default: the fastest that answers like fp32. "
+            "GPU: fp16 or bf16; default: fp16.",
         ),
         click.option("--token-budget", type=int, default=None, help="Default: the largest."),
         click.option(
             "--num-threads",
             type=click.IntRange(1, 1024),
             default=None,
-            help="Default: what affinity and cgroup allow.",
+            help="Of a CPU; default: what affinity and cgroup allow.",
         ),
     )
     for option in reversed(options):

@@ -31,7 +31,8 @@ def answer_batches(
 ) -> list[Answer]:
     """Answers in the order of the questions; a picture that repeats is encoded once.
 
-    The times of an answer are its share of those of its batch.
+    All questions and kept tokens are checked before the first picture is read. The times of an
+    answer are its share of those of its batch.
 
     Args:
         pairs: pictures, or what was kept of them, with their questions.
@@ -43,7 +44,7 @@ def answer_batches(
     """
     texts = [question_ids(facts, "answer: ", question) for _, question in pairs]
     pictures = _pictures(facts, runtime, [source for source, _ in pairs], token_budget, default)
-    answers: list[Answer | None] = [None] * len(pairs)
+    answers: dict[int, Answer] = {}
     # Kept tokens may have other budgets than the rest.
     for budget in sorted({len(picture.f_ND) for picture in pictures}):
         members = [i for i, picture in enumerate(pictures) if len(picture.f_ND) == budget]
@@ -65,7 +66,7 @@ def answer_batches(
                     1e3 * share,
                     time.perf_counter() - spent,
                 )
-    return [answer for answer in answers if answer is not None]
+    return [answers[i] for i in range(len(pairs))]
 
 
 def _pictures(
@@ -79,12 +80,13 @@ def _pictures(
     # By identity: `sources` keeps every picture alive meanwhile.
     encoded: dict[int, Encoded] = {}
     new: dict[int, ImageSource] = {}
+    budget = default
     for source in sources:
         if isinstance(source, ImageTokens):
             encoded[id(source)] = kept_tokens(facts, source, token_budget, default)
         else:
+            budget = facts.config.fusion.check_budget(token_budget, default)
             new[id(source)] = source
-    budget = facts.config.fusion.check_budget(token_budget, default)
     keys = list(new)
     for first in range(0, len(keys), runtime.max_batch):
         some = keys[first : first + runtime.max_batch]

@@ -28,14 +28,16 @@ def load(
             where a folder has a shipped model's name).
         device: "cpu", "cuda", or "auto", which alone may choose; read it back from
             `Model.device`.
-        precision: "fp32", "bf16" (weights of linears in bfloat16) or "int8" (linears in
-            8 bits). None for the fastest here of those that answer like fp32, by the bundle's
-            record, and for fp32 where it has none; read it back from `Model.precision`, and
-            why from `Model.info`.
+            A precision that one device alone has decides for "auto".
+        precision: on a CPU "fp32", "bf16" (weights of linears in bfloat16) or "int8" (linears
+            in 8 bits); None for the fastest here of those that answer like fp32, by the bundle's
+            record, and for fp32 where it has none. On a GPU "fp16" or "bf16"; None for fp16.
+            Read it back from `Model.precision`, and why from `Model.info`.
         token_budget: N, how many tokens a picture and a question are merged to when a
             call does not say; one of the model's budgets, None for the largest. Fewer
             are faster and less accurate; the model card says how much.
-        num_threads: that one call uses; None for what affinity and cgroup allow.
+        num_threads: that one call uses on a CPU; None for what affinity and cgroup allow. A
+            GPU has no use for it.
 
     Raises:
         BundleError: the bundle is missing, damaged or hostile; its kinds say which.

@@ -223,9 +223,11 @@ class Model:
 
         Raises:
             QuestionError: no list of questions, or not one for each picture.
+            Others: as of `answer`, for any of them; then none is answered.
         """
         pairs = paired(images, questions)
         self._open_runtime()
+        length = checked_length(self._facts, max_tokens)
         batched = self._batched
         if batched is not None:
             return answer_batches(
@@ -234,14 +236,14 @@ class Model:
                 pairs,
                 token_budget=token_budget,
                 default=self._token_budget,
-                max_tokens=checked_length(self._facts, max_tokens),
+                max_tokens=length,
             )
         answers: list[Answer] = []
         # By identity: `pairs` keeps every picture alive meanwhile.
         encoded: dict[int, ImageTokens] = {}
         for source, question in pairs:
             answer, encoded[id(source)] = self._write_with_tokens(
-                encoded.get(id(source), source), "answer: ", question, token_budget, max_tokens
+                encoded.get(id(source), source), "answer: ", question, token_budget, length
             )
             answers.append(answer)
         return answers

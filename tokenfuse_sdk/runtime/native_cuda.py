@@ -66,7 +66,8 @@ class NativeCudaRuntime:
                 )
         except ValueError as error:
             raise UnsupportedModelError(
-                f"the CUDA engine cannot run the model {config.name!r}: {error}"
+                f"the CUDA engine cannot run the model {config.name!r}: {error}; the CPU engine "
+                "may: device='cpu'"
             ) from error
 
     def _failure_told(self) -> AbstractContextManager[None]:
@@ -74,11 +75,13 @@ class NativeCudaRuntime:
 
     @property
     def capabilities(self) -> Capabilities:
+        with self._failure_told():
+            info = self._module.device_info()
         return Capabilities(
             runtime="native_cuda",
             device="cuda",
             precision=self._engine.precision,
-            isa=f"sm_{self._module.device_info()['compute_capability']}",
+            isa=f"sm_{info['compute_capability']}",
             num_threads=0,
             token_map=True,
         )

@@ -49,7 +49,7 @@ def place(
     Args:
         device: "auto", "cpu" or "cuda"; only "auto" lets us choose.
         precision: None leaves it to `choose_precision`.
-        num_threads: 1 to 1,024; None for what affinity and cgroup allow.
+        num_threads: of the CPU engine, 1 to 1,024; None for what affinity and cgroup allow.
 
     Raises:
         DeviceError: unknown, or not there; says why.
@@ -65,12 +65,12 @@ def place(
         )
     reason = "asked for"
     if device == "auto":
-        device, reason = ("cpu", f"auto: {no_cuda}") if no_cuda else ("cuda", "auto: it is there")
+        device, reason = _chosen_device(precision, no_cuda)
     allowed = PRECISIONS[device]
     if precision is not None and precision not in allowed:
         raise PrecisionError(
             f"precision={precision!r} is not offered on {device}; choose one of "
-            f"{', '.join(allowed)}, or None for the fastest that answers like {allowed[0]}"
+            f"{', '.join(allowed)}, or None, which leaves the choice to us"
         )
     if num_threads is not None:
         given, num_threads = num_threads, integer_in(num_threads, 1, _MAX_THREADS)
@@ -86,6 +86,15 @@ def place(
         precision_reason="asked for" if precision else "auto: not chosen yet",
         num_threads=num_threads,
     )
+
+
+def _chosen_device(precision: str | None, no_cuda: str | None) -> tuple[str, str]:
+    """What "auto" takes, and why: a GPU, unless it lacks the precision that was asked for."""
+    if no_cuda is not None:
+        return "cpu", f"auto: {no_cuda}"
+    if precision in PRECISIONS["cpu"] and precision not in PRECISIONS["cuda"]:
+        return "cpu", f"auto: {precision} was asked for, which the CUDA engine has not"
+    return "cuda", "auto: it is there"
 
 
 def open_runtime(

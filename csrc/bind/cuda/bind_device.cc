@@ -13,6 +13,13 @@ void bind_device(py::module_& module) {
   // Registered later, so asked first: it is a CudaError too.
   py::register_exception<OutOfMemory>(module, "OutOfMemory", error);
   module.def("device_count", &device_count, "0 where there is no driver or no device.");
+  module.def(
+      "has_code",
+      [] {
+        const CurrentDevice current(0);
+        return has_code();
+      },
+      "Whether this build runs on the device.");
   module.def("device_info", [] {
     const DeviceInfo info = device_info(0);
     py::dict facts;

@@ -14,12 +14,12 @@ struct HalfRowShape {
   std::int64_t rows, width, stride;  // stride of the 16-bit rows; the floats are contiguous
 };
 
-// "fp16", "bf16" or "fp32".
-inline Dtype dtype_of_precision(const std::string& precision) {
+// "fp16", "bf16" or "fp32"; `option` is what the caller calls it.
+inline Dtype dtype_of_precision(const std::string& precision, const char* option = "precision") {
   if (precision == "fp16") return Dtype::kHalf;
   if (precision == "bf16") return Dtype::kBf16;
   if (precision == "fp32") return Dtype::kFloat;
-  throw std::invalid_argument("precision '" + precision + "'; need fp16, bf16 or fp32");
+  throw std::invalid_argument(option + (" '" + precision) + "'; need fp16, bf16 or fp32");
 }
 
 namespace half_rows {

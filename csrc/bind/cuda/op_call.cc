@@ -122,17 +122,17 @@ void OpCall::add_host(Operand& operand, const py::object& array, const Need& nee
   lay_out(operand, layout);
 }
 
-Dtype OpCall::result_dtype(const py::object& out, const std::optional<std::string>& precision,
+Dtype OpCall::result_dtype(const py::object& out, const std::optional<std::string>& result,
                            Dtype usual) const {
-  need_that(on_device_ || (out.is_none() && !precision),
+  need_that(on_device_ || (out.is_none() && !result),
             "out and result are of device arrays; NumPy arrays give new float32 arrays");
   if (!out.is_none()) {
-    need_that(!precision, "out has a dtype of its own: leave result out");
+    need_that(!result, "out has a dtype of its own: leave result out");
     const Dtype dtype = view_of(out, "out", stream_).dtype;
     need_that(dtype != Dtype::kInt, "out is int32; need float32, float16 or bfloat16");
     return dtype;
   }
-  return precision ? dtype_of_precision(*precision) : usual;
+  return result ? dtype_of_precision(*result, "result") : usual;
 }
 
 const Operand* OpCall::result(Dtype dtype, const Extents& shape, const py::object& out,

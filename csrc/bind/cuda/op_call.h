@@ -33,8 +33,8 @@ class OpCall {
   // sees it without its first axis, the batch, where `is_single`.
   const Operand* result(Dtype dtype, const Extents& shape, const pybind11::object& out,
                         const Need& need, bool is_single = false);
-  // What the caller wants in it: of `out`, of `precision`, else `usual`.
-  Dtype result_dtype(const pybind11::object& out, const std::optional<std::string>& precision,
+  // What the caller wants in it: of `out`, by the name `result`, else `usual`.
+  Dtype result_dtype(const pybind11::object& out, const std::optional<std::string>& result,
                      Dtype usual) const;
 
   // launch(stream) without the GIL; nothing where `empty`.

@@ -16,11 +16,7 @@ namespace tokenfuse::cuda {
 class CudaError : public std::runtime_error {
  public:
   CudaError(const std::string& call, const std::string& what)
-      : std::runtime_error(call + ": " + what), call_(call) {}
-  const std::string& call() const noexcept { return call_; }
-
- private:
-  std::string call_;
+      : std::runtime_error(call + ": " + what) {}
 };
 
 // The device has not the memory; says how much was asked and how much was free.
@@ -45,6 +41,8 @@ struct DeviceInfo {
 // 0 where there is no driver or no device.
 int device_count() noexcept;
 DeviceInfo device_info(int device);
+// Whether this build has code for the current device. Throws CudaError.
+bool has_code();
 
 // While it lives, this thread works on that device: which one is current is a matter of each
 // thread, and of all libraries in it. Throws CudaError.

@@ -61,6 +61,8 @@ DeviceInfo device_info(int device) {
   return shown;
 }
 
+bool has_code() { return true; }
+
 CurrentDevice::CurrentDevice(int device) { device_info(device); }
 CurrentDevice::~CurrentDevice() = default;
 

@@ -69,7 +69,6 @@ DeviceInfo device_info(int device) {
           properties.totalGlobalMem};
 }
 
-// Never null, so that an empty buffer is told from an argument that is not there.
 CurrentDevice::CurrentDevice(int device) {
   int now = 0;
   check(cudaGetDevice(&now), "cudaGetDevice");
@@ -82,6 +81,7 @@ CurrentDevice::~CurrentDevice() {
   if (before_ >= 0) ignore(cudaSetDevice(before_));
 }
 
+// Never null, so that an empty buffer is told from an argument that is not there.
 DeviceBuffer::DeviceBuffer(std::size_t bytes) : bytes_(bytes) {
   const BesideCapture beside;
   check_memory(cudaMalloc(&data_, std::max<std::size_t>(bytes, 1)), "cudaMalloc", bytes);

@@ -49,7 +49,6 @@ class CudaEngine {
   CudaEngine(const ModelConfig& config, const TensorMap& tensors, const EngineOptions& options);
 
   const ModelConfig& config() const noexcept { return config_; }
-  const DeviceInfo& device() const noexcept { return compute_.device; }
   const EngineOptions& options() const noexcept { return options_; }
   std::size_t weights_bytes() const noexcept { return weights_->capacity_bytes(); }
   std::size_t workspace_bytes() const noexcept { return workspace_->capacity_bytes(); }

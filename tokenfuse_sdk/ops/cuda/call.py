@@ -33,7 +33,8 @@ def call(name: str, *arrays: Array, **options: Any) -> Any:
     except ValueError as error:
         raise OpError(f"{name}: {error}") from error
     except TypeError as error:
-        given = ", ".join(f"{key}={value!r}" for key, value in options.items())
+        # Types alone: what an array on the GPU holds would be waited for.
+        given = ", ".join(f"{key} {type(value).__name__}" for key, value in options.items())
         raise OpError(
             f"{name}: an option has a type that it does not take; given {given}. See its help"
         ) from error
