@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import os
 import pathlib
 import sys
 from types import ModuleType
+
+from tokenfuse_sdk.cuda_module import load_cuda, unavailable_reason
 
 __all__ = ["NotHere", "emulated_module", "gpu_module"]
 
@@ -22,17 +23,12 @@ def gpu_module() -> ModuleType:
     """The engine's module, `tokenfuse_sdk._cuda`.
 
     Raises:
-        NotHere: it is not built, does not load, or sees no device.
+        NotHere: it cannot be used here.
     """
-    if importlib.util.find_spec("tokenfuse_sdk._cuda") is None:
-        raise NotHere("tokenfuse_sdk._cuda is not built")
-    try:
-        module = importlib.import_module("tokenfuse_sdk._cuda")
-    except ImportError as error:
-        raise NotHere(f"tokenfuse_sdk._cuda does not load: {error}") from error
-    if module.device_count() == 0:
-        raise NotHere("tokenfuse_sdk._cuda sees no device")
-    return module
+    why = unavailable_reason()
+    if why is not None:
+        raise NotHere(why)
+    return load_cuda()
 
 
 def emulated_module() -> ModuleType:

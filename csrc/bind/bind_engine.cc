@@ -17,14 +17,6 @@ namespace py = pybind11;
 namespace tokenfuse {
 namespace {
 
-using IdArray = py::array_t<std::int32_t, py::array::c_style>;
-using ContiguousFloats = py::array_t<float, py::array::c_style>;
-
-Ids ids_of(const IdArray& array, const char* name) {
-  if (array.ndim() != 1) throw std::invalid_argument(std::string(name) + ": need one axis");
-  return {array.data(), array.shape(0)};
-}
-
 std::unique_ptr<CpuEngine> make_engine(const py::dict& config, const py::dict& weights,
                                        int num_threads, const std::string& isa,
                                        const std::string& precision) {
@@ -68,8 +60,7 @@ std::int64_t latents_of(const CpuEngine& engine, const ContiguousFloats& f_ND) {
 py::tuple generate(CpuEngine& engine, const ContiguousFloats& f_ND, const IdArray& text_ids,
                    std::int64_t max_tokens) {
   const std::int64_t num_latents = latents_of(engine, f_ND);
-  const Ids text = ids_of(text_ids, "text");
-  check_text(engine.config(), text);
+  const Ids text = text_of(engine.config(), text_ids);
   require(max_tokens >= 1, "max_tokens: need 1 or more");
   const std::int64_t limit = std::min(max_tokens, engine.config().decoder.max_tokens);
   std::vector<std::int32_t> ids(static_cast<std::size_t>(limit));
@@ -86,13 +77,9 @@ py::tuple generate(CpuEngine& engine, const ContiguousFloats& f_ND, const IdArra
 FloatArray score(CpuEngine& engine, const ContiguousFloats& f_ND, const IdArray& text_ids,
                  const std::vector<IdArray>& candidates) {
   const std::int64_t num_latents = latents_of(engine, f_ND);
-  const Ids text = ids_of(text_ids, "text");
-  check_text(engine.config(), text);
+  const Ids text = text_of(engine.config(), text_ids);
   std::vector<Ids> answers;
-  for (const IdArray& one : candidates) {
-    answers.push_back(ids_of(one, "candidate"));
-    check_answer(engine.config(), answers.back());
-  }
+  for (const IdArray& one : candidates) answers.push_back(answer_of(engine.config(), one));
   FloatArray log_probs = new_array({static_cast<py::ssize_t>(answers.size())});
   const float* f = f_ND.data();
   float* to = log_probs.mutable_data();
@@ -104,9 +91,8 @@ FloatArray score(CpuEngine& engine, const ContiguousFloats& f_ND, const IdArray&
 FloatArray logits(CpuEngine& engine, const ContiguousFloats& f_ND, const IdArray& text_ids,
                   const IdArray& answer_ids) {
   const std::int64_t num_latents = latents_of(engine, f_ND);
-  const Ids text = ids_of(text_ids, "text"), answer = ids_of(answer_ids, "answer");
-  check_text(engine.config(), text);
-  check_answer(engine.config(), answer);
+  const Ids text = text_of(engine.config(), text_ids);
+  const Ids answer = answer_of(engine.config(), answer_ids);
   FloatArray logits_AV = new_array({answer.count, engine.config().text.vocab_size});
   const float* f = f_ND.data();
   float* to = logits_AV.mutable_data();

@@ -6,6 +6,9 @@
 #include <string>
 #include <vector>
 
+#include "bind/activation_name.h"
+#include "bind/arrays.h"
+
 namespace py = pybind11;
 
 namespace tokenfuse {
@@ -18,8 +21,7 @@ T field(const py::dict& section, const char* name) {
 }
 
 Activation activation_of(const py::dict& section) {
-  return field<std::string>(section, "activation") == "gelu_tanh" ? Activation::kGeluTanh
-                                                                  : Activation::kGelu;
+  return tokenfuse::activation_of(field<std::string>(section, "activation"));
 }
 
 VisionConfig vision_of(const py::dict& d) {
@@ -117,6 +119,20 @@ TensorMap tensors_of(const py::dict& weights) {
                      is_mapped(array, mmap_type)};
   }
   return tensors;
+}
+
+Ids text_of(const ModelConfig& config, const IdArray& ids) {
+  require(ids.ndim() == 1, "text: need one axis");
+  const Ids text{ids.data(), ids.shape(0)};
+  check_text(config, text);
+  return text;
+}
+
+Ids answer_of(const ModelConfig& config, const IdArray& ids) {
+  require(ids.ndim() == 1, "answer: need one axis");
+  const Ids answer{ids.data(), ids.shape(0)};
+  check_answer(config, answer);
+  return answer;
 }
 
 }  // namespace tokenfuse

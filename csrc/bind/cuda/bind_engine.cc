@@ -17,8 +17,6 @@ namespace py = pybind11;
 namespace tokenfuse::cuda {
 namespace {
 
-using IdArray = py::array_t<std::int32_t, py::array::c_style>;
-using ContiguousFloats = py::array_t<float, py::array::c_style>;
 // Ids and their log-probabilities.
 using PyAnswer = std::pair<IdArray, FloatArray>;
 
@@ -55,25 +53,11 @@ int images_of(const CudaEngine& engine, const ContiguousFloats& images_BHW3) {
   return batch_of(engine, images_BHW3.shape(0));
 }
 
-Ids text_of(const CudaEngine& engine, const IdArray& ids) {
-  require(ids.ndim() == 1, "text: need one axis");
-  const Ids text{ids.data(), ids.shape(0)};
-  check_text(engine.config(), text);
-  return text;
-}
-
 std::vector<Ids> texts_of(const CudaEngine& engine, const std::vector<IdArray>& texts, int batch) {
   require(static_cast<py::ssize_t>(texts.size()) == batch, "texts: need one for each of the batch");
   std::vector<Ids> checked;
-  for (const IdArray& text : texts) checked.push_back(text_of(engine, text));
+  for (const IdArray& text : texts) checked.push_back(text_of(engine.config(), text));
   return checked;
-}
-
-Ids answer_of(const CudaEngine& engine, const IdArray& ids) {
-  require(ids.ndim() == 1, "answer: need one axis");
-  const Ids answer{ids.data(), ids.shape(0)};
-  check_answer(engine.config(), answer);
-  return answer;
 }
 
 // The number of image tokens, checked.
@@ -165,9 +149,9 @@ std::pair<FloatArray, std::vector<PyAnswer>> answer(CudaEngine& engine,
 FloatArray score(CudaEngine& engine, const ContiguousFloats& f_ND, const IdArray& text_ids,
                  const std::vector<IdArray>& candidates) {
   const int num_latents = latents_of(engine, f_ND, 2);
-  const Ids text = text_of(engine, text_ids);
+  const Ids text = text_of(engine.config(), text_ids);
   std::vector<Ids> checked;
-  for (const IdArray& one : candidates) checked.push_back(answer_of(engine, one));
+  for (const IdArray& one : candidates) checked.push_back(answer_of(engine.config(), one));
   FloatArray log_probs = new_array({static_cast<py::ssize_t>(checked.size())});
   const float* f = f_ND.data();
   float* to = log_probs.mutable_data();
@@ -179,7 +163,8 @@ FloatArray score(CudaEngine& engine, const ContiguousFloats& f_ND, const IdArray
 FloatArray logits(CudaEngine& engine, const ContiguousFloats& f_ND, const IdArray& text_ids,
                   const IdArray& answer_ids) {
   const int num_latents = latents_of(engine, f_ND, 2);
-  const Ids text = text_of(engine, text_ids), answer = answer_of(engine, answer_ids);
+  const Ids text = text_of(engine.config(), text_ids);
+  const Ids answer = answer_of(engine.config(), answer_ids);
   FloatArray logits_AV = new_array({answer.count, engine.config().text.vocab_size});
   const float* f = f_ND.data();
   float* to = logits_AV.mutable_data();

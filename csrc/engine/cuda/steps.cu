@@ -14,7 +14,6 @@ TF_DEVICE int grid_thread() { return block_x() * num_threads() + thread_index();
 struct EmbedArgs {
   Table table;
   const int* ids;
-
   float* x;
 };
 
