@@ -11,7 +11,7 @@ import pytest
 _PACKAGES = {"tokenfuse_sdk", "tokenfuse_training", "tokenfuse_export"}
 # What a package may hold, by folder; Python files and the compiled module aside.
 _DATA = {
-    "tokenfuse_sdk": {"py.typed", "_native.pyi"},
+    "tokenfuse_sdk": {"py.typed", "_native.pyi", "_cuda.pyi"},
     "tokenfuse_sdk/assets/examples": {"questions.json", *(f"scene{i}.png" for i in range(1, 7))},
 }
 _BUNDLE = {
