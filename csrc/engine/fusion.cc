@@ -2,31 +2,9 @@
 
 #include <cmath>
 
-namespace tokenfuse {
+#include "engine/load_layers.h"
 
-void Fusion::load_iteration(Loader& loader, const FusionConfig& config, const std::string& prefix,
-                            Iteration& iteration) {
-  const std::int64_t d = width_;
-  const float alpha = std::tanh(loader.scalar(prefix + ".alpha"));
-  const float beta = std::tanh(loader.scalar(prefix + ".beta"));
-  iteration.norm_text = loader.layer_norm(prefix + ".norm_text", d, config.eps);
-  iteration.norm_image = loader.layer_norm(prefix + ".norm_image", d, config.eps);
-  iteration.query = loader.linear(prefix + ".attention", {"query"}, d, d, true);
-  iteration.key_value = loader.linear(prefix + ".attention", {"key", "value"}, d, d, true);
-  iteration.output = loader.linear(prefix + ".attention", {"output"}, d, d, true, alpha);
-  iteration.up = loader.linear(prefix + ".mlp", {"up"}, d, mlp_dim_, true);
-  iteration.down = loader.linear(prefix + ".mlp", {"down"}, mlp_dim_, d, true, beta);
-  const bool weighted = config.combination == "weighted";
-  iteration.lambda = weighted ? loader.scalar(prefix + ".lambda_") : 1.0f;
-  iteration.mu =
-      weighted ? loader.scalar(prefix + ".mu") : (config.combination == "residual" ? 1.0f : 0.0f);
-  iteration.layers.assign(static_cast<std::size_t>(config.num_layers / config.num_iterations),
-                          SelfLayer{});
-  for (std::size_t i = 0; i < iteration.layers.size(); ++i) {
-    iteration.layers[i].load(loader, prefix + ".layers." + std::to_string(i), d, num_heads_,
-                             mlp_dim_, activation_, config.eps);
-  }
-}
+namespace tokenfuse {
 
 void Fusion::load(Loader& loader, const ModelConfig& config) {
   const FusionConfig& fusion = config.fusion;
@@ -40,7 +18,11 @@ void Fusion::load(Loader& loader, const ModelConfig& config) {
                        config.text.max_tokens, false);
   iterations_.assign(static_cast<std::size_t>(fusion.num_iterations), Iteration{});
   for (std::size_t i = 0; i < iterations_.size(); ++i) {
-    load_iteration(loader, fusion, "fusion.iterations." + std::to_string(i), iterations_[i]);
+    const std::string prefix = "fusion.iterations." + std::to_string(i);
+    load_iteration(loader, fusion, prefix, iterations_[i]);
+    iterations_[i].norm_image = loader.layer_norm(prefix + ".norm_image", width_, fusion.eps);
+    iterations_[i].key_value =
+        loader.linear(prefix + ".attention", {"key", "value"}, width_, width_, true);
   }
   norm_ = loader.layer_norm("fusion.norm", width_, fusion.eps);
   projection_ = loader.linear("fused_projection", {""}, width_, text_width_, true);

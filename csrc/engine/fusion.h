@@ -20,7 +20,7 @@ class Fusion {
            std::int64_t num_latents) noexcept;
 
  private:
-  // tanh(alpha) is folded into `output`, tanh(beta) into `down`.
+  // As load_layers.h has it.
   struct Iteration {
     Norm norm_text, norm_image;
     PackedLinear query, key_value, output, up, down;
@@ -28,8 +28,6 @@ class Fusion {
     std::vector<SelfLayer> layers;
   };
 
-  void load_iteration(Loader& loader, const FusionConfig& config, const std::string& prefix,
-                      Iteration& iteration);
   void run_iteration(Compute& compute, const Workspace& space, const Iteration& iteration, View f,
                      std::int64_t num_latents) noexcept;
 

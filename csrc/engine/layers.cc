@@ -4,6 +4,8 @@
 #include <cmath>
 #include <limits>
 
+#include "engine/load_layers.h"
+
 namespace tokenfuse {
 
 void Workspace::need(std::int64_t new_rows, std::int64_t new_width, std::int64_t new_inner,
@@ -29,12 +31,7 @@ void SelfLayer::load(Loader& loader, const std::string& prefix, std::int64_t wid
   num_heads = heads;
   head_dim = width / heads;
   activation = act;
-  norm1 = loader.layer_norm(prefix + ".norm1", width, eps);
-  qkv = loader.linear(prefix + ".attention", {"query", "key", "value"}, width, width, true);
-  output = loader.linear(prefix + ".attention", {"output"}, width, width, true);
-  norm2 = loader.layer_norm(prefix + ".norm2", width, eps);
-  up = loader.linear(prefix + ".mlp", {"up"}, width, mlp_dim, true);
-  down = loader.linear(prefix + ".mlp", {"down"}, mlp_dim, width, true);
+  load_self_layer(loader, prefix, width, mlp_dim, eps, *this);
 }
 
 Link SelfLayer::to_qkv(const Workspace& space, View x) const noexcept {

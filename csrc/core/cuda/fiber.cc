@@ -57,26 +57,12 @@ void Fiber::prepare(unsigned char* stack, void (*body)(void*), void* argument) n
   inside_ = slots;
 }
 
-void Fiber::enter() noexcept {
+void Fiber::switch_in() noexcept {
   starting = this;
-#if defined(__SANITIZE_ADDRESS__)
-  __sanitizer_start_switch_fiber(&outside_fake_stack_, stack_, kStackBytes);
-#endif
   tokenfuse_switch_stack(&outside_, inside_);
-#if defined(__SANITIZE_ADDRESS__)
-  __sanitizer_finish_switch_fiber(outside_fake_stack_, nullptr, nullptr);
-#endif
 }
 
-void Fiber::leave() noexcept {
-#if defined(__SANITIZE_ADDRESS__)
-  __sanitizer_start_switch_fiber(&fake_stack_, outside_stack_, outside_stack_bytes_);
-#endif
-  tokenfuse_switch_stack(&inside_, outside_);
-#if defined(__SANITIZE_ADDRESS__)
-  __sanitizer_finish_switch_fiber(fake_stack_, &outside_stack_, &outside_stack_bytes_);
-#endif
-}
+void Fiber::switch_out() noexcept { tokenfuse_switch_stack(&inside_, outside_); }
 
 #else
 
@@ -97,11 +83,17 @@ void Fiber::prepare(unsigned char* stack, void (*body)(void*), void* argument) n
               static_cast<unsigned>(address >> 32), static_cast<unsigned>(address));
 }
 
+void Fiber::switch_in() noexcept { swapcontext(&outside_, &inside_); }
+void Fiber::switch_out() noexcept { swapcontext(&inside_, &outside_); }
+
+#endif
+
+// The address sanitizer is told of every change of stacks.
 void Fiber::enter() noexcept {
 #if defined(__SANITIZE_ADDRESS__)
   __sanitizer_start_switch_fiber(&outside_fake_stack_, stack_, kStackBytes);
 #endif
-  swapcontext(&outside_, &inside_);
+  switch_in();
 #if defined(__SANITIZE_ADDRESS__)
   __sanitizer_finish_switch_fiber(outside_fake_stack_, nullptr, nullptr);
 #endif
@@ -111,13 +103,11 @@ void Fiber::leave() noexcept {
 #if defined(__SANITIZE_ADDRESS__)
   __sanitizer_start_switch_fiber(&fake_stack_, outside_stack_, outside_stack_bytes_);
 #endif
-  swapcontext(&inside_, &outside_);
+  switch_out();
 #if defined(__SANITIZE_ADDRESS__)
   __sanitizer_finish_switch_fiber(fake_stack_, &outside_stack_, &outside_stack_bytes_);
 #endif
 }
-
-#endif
 
 void Fiber::abandon() noexcept {
 #if defined(__SANITIZE_ADDRESS__)

@@ -27,6 +27,8 @@ class Fiber {
 
  private:
   static void begin(Fiber* fiber) noexcept;
+  void switch_in() noexcept;
+  void switch_out() noexcept;
 
   void (*body_)(void*) = nullptr;
   void* argument_ = nullptr;

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "engine/load_layers.h"
+
 namespace tokenfuse::cuda {
 namespace {
 
@@ -24,30 +26,6 @@ void fold_norm(const std::vector<float>& norm_weight, const std::vector<float>& 
 
 }  // namespace
 
-Fusion::Iteration Fusion::load_iteration(Loader& loader, const FusionConfig& config,
-                                         const std::string& prefix) {
-  Iteration iteration;
-  const std::int64_t d = width_;
-  const float alpha = std::tanh(loader.scalar(prefix + ".alpha"));
-  const float beta = std::tanh(loader.scalar(prefix + ".beta"));
-  iteration.norm_text = loader.layer_norm(prefix + ".norm_text", d, config.eps);
-  iteration.query = loader.linear(prefix + ".attention", {"query"}, d, d, true);
-  iteration.output = loader.linear(prefix + ".attention", {"output"}, d, d, true, alpha);
-  iteration.up = loader.linear(prefix + ".mlp", {"up"}, d, mlp_dim_, true);
-  iteration.down = loader.linear(prefix + ".mlp", {"down"}, mlp_dim_, d, true, beta);
-  const bool weighted = config.combination == "weighted";
-  iteration.lambda = weighted ? loader.scalar(prefix + ".lambda_") : 1.0f;
-  iteration.mu =
-      weighted ? loader.scalar(prefix + ".mu") : (config.combination == "residual" ? 1.0f : 0.0f);
-  iteration.layers.assign(static_cast<std::size_t>(config.num_layers / config.num_iterations),
-                          SelfLayer{});
-  for (std::size_t i = 0; i < iteration.layers.size(); ++i) {
-    iteration.layers[i].load(loader, prefix + ".layers." + std::to_string(i), d, config.num_heads,
-                             mlp_dim_, activation_, config.eps);
-  }
-  return iteration;
-}
-
 void Fusion::load(Loader& loader, const ModelConfig& config) {
   const FusionConfig& fusion = config.fusion;
   width_ = fusion.width;
@@ -62,7 +40,7 @@ void Fusion::load(Loader& loader, const ModelConfig& config) {
   std::vector<float> weight, bias;
   for (std::int64_t i = 0; i < fusion.num_iterations; ++i) {
     const std::string prefix = "fusion.iterations." + std::to_string(i);
-    iterations_.push_back(load_iteration(loader, fusion, prefix));
+    load_iteration(loader, fusion, prefix, iterations_.emplace_back());
     const std::vector<float> norm_weight = loader.read(prefix + ".norm_image.weight", {width_});
     const std::vector<float> norm_bias = loader.read(prefix + ".norm_image.bias", {width_});
     for (const char* part : {".attention.key", ".attention.value"}) {

@@ -19,7 +19,7 @@ class Fusion {
                   const int* counts, int batch, int length, const float* f, int num_latents) const;
 
  private:
-  // tanh(alpha) is folded into `output`, tanh(beta) into `down`.
+  // As load_layers.h has it.
   struct Iteration {
     Norm norm_text;
     Linear query, output, up, down;
@@ -27,7 +27,6 @@ class Fusion {
     std::vector<SelfLayer> layers;
   };
 
-  Iteration load_iteration(Loader& loader, const FusionConfig& config, const std::string& prefix);
   void run_iteration(const Compute& compute, const Space& space, std::size_t index, int batch,
                      int num_latents) const;
 

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "engine/load_layers.h"
+
 namespace tokenfuse::cuda {
 namespace {
 
@@ -119,12 +121,7 @@ void SelfLayer::load(Loader& loader, const std::string& prefix, std::int64_t wid
   num_heads = static_cast<int>(heads);
   head_dim = static_cast<int>(width / heads);
   activation = act;
-  norm1 = loader.layer_norm(prefix + ".norm1", width, eps);
-  qkv = loader.linear(prefix + ".attention", {"query", "key", "value"}, width, width, true);
-  output = loader.linear(prefix + ".attention", {"output"}, width, width, true);
-  norm2 = loader.layer_norm(prefix + ".norm2", width, eps);
-  up = loader.linear(prefix + ".mlp", {"up"}, width, mlp_dim, true);
-  down = loader.linear(prefix + ".mlp", {"down"}, mlp_dim, width, true);
+  load_self_layer(loader, prefix, width, mlp_dim, eps, *this);
 }
 
 void SelfLayer::run(const Compute& compute, const Space& space, float* x, int batch,
