@@ -1,10 +1,11 @@
-"""A small bundle with random weights, for tests that need a model but not its answers."""
+"""What all tests share: a small bundle with random weights, and the CPU as the device."""
 
 from __future__ import annotations
 
 import dataclasses
 import pathlib
 import shutil
+import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -15,6 +16,13 @@ from tokenfuse_sdk.config import ModelConfig
 from tokenfuse_sdk.preprocess import PreprocessConfig
 from tokenfuse_sdk.sizes import named_config
 from tokenfuse_sdk.weights import expected_tensors
+
+
+@pytest.fixture(autouse=True)
+def _no_gpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`auto` is the CPU, also on a machine with a GPU: tests/gpu are for that."""
+    if "gpu" not in request.path.parts:
+        monkeypatch.setitem(sys.modules, "tokenfuse_sdk._cuda", None)
 
 
 def small_config() -> ModelConfig:

@@ -16,10 +16,13 @@ from tokenfuse_sdk.errors import BundleFormatError
 from tokenfuse_sdk.preprocess import preprocess
 from tokenfuse_sdk.runtime import Runtime
 
-__all__ = ["GOLDEN_BOUND", "golden_error"]
+__all__ = ["GOLDEN_BOUND", "GOLDEN_BOUND_16", "golden_error"]
 
 # Worst logit error over the root mean square of its row, which an fp32 runtime must stay under.
 GOLDEN_BOUND = 1e-4
+# And one whose linears have 16 bits, by precision: some 20 roundings in a row, each half a place;
+# of the worst of a thousand logits four times the root of their sum.
+GOLDEN_BOUND_16 = {"fp16": 2.0**-6, "bf16": 2.0**-3}
 
 _NAMES = ("image_u8", "text_ids", "answer_ids", "logits")
 

@@ -126,7 +126,7 @@ def test_a_model_answers_and_closes_in_a_child(used):
         with model:
             return ask(model)
 
-    with tf.load("scenes-nano", num_threads=2) as model:
+    with tf.load("scenes-nano", device="cpu", num_threads=2) as model:
         want = ask(model) if used else None
         got = in_child(ask_and_close, model)
         assert got == (want or ask(model))

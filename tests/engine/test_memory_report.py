@@ -61,7 +61,7 @@ def kilobytes(name):
 
 tf.load
 before = kilobytes("VmRSS")
-model = tf.load(sys.argv[1], precision=sys.argv[2], num_threads=2)
+model = tf.load(sys.argv[1], device="cpu", precision=sys.argv[2], num_threads=2)
 grown = 1024 * (kilobytes("VmHWM") - before)
 print(json.dumps({"grown": grown, "weights": model.memory_report()["weights_bytes"]}))
 """

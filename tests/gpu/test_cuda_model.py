@@ -14,8 +14,9 @@ import torch
 
 import tokenfuse_sdk as tf
 from tokenfuse_sdk.bundle import read_bundle
+from tokenfuse_sdk.cli.doctor import _run_checks
 from tokenfuse_sdk.errors import DeviceError, UnsupportedModelError
-from tokenfuse_sdk.golden import golden_error
+from tokenfuse_sdk.golden import GOLDEN_BOUND_16, golden_error
 from tokenfuse_sdk.preprocess import preprocess
 from tokenfuse_sdk.runtime.native_cuda import MAX_BATCH, NativeCudaRuntime
 from tokenfuse_sdk.shipped import find_bundle
@@ -123,9 +124,7 @@ def test_the_golden_outputs(bundle, cuda_module, precision):
     runtime = NativeCudaRuntime(
         bundle.config, bundle.weights, precision=precision, module=cuda_module
     )
-    # Some 20 roundings in a row, each half a place: of the worst of a thousand logits four times
-    # the root of their sum. What float32 would pass (1e-4) is no bound for 16 bits.
-    assert golden_error(bundle, runtime) <= {"fp16": 2.0**-6, "bf16": 2.0**-3}[precision]
+    assert golden_error(bundle, runtime) < GOLDEN_BOUND_16[precision]
 
 
 @pytest.fixture
@@ -180,6 +179,22 @@ def test_auto_takes_the_gpu_and_says_so(model):
         assert chosen.info.device_reason == "auto: it is there"
         assert chosen.info.precision == "fp16"
         assert chosen.info.isa.startswith("sm_")
+
+
+@pytest.mark.parametrize(("error", "ok"), [(0.01, True), (0.02, False), (np.inf, False)])
+def test_doctor_runs_the_model_on_the_gpu(monkeypatch, error, ok):
+    asked = []
+
+    def played(bundle, runtime):
+        asked.append(runtime.capabilities.runtime)
+        return error if asked[-1] == "native_cuda" else 1e-6
+
+    monkeypatch.setattr("tokenfuse_sdk.golden.golden_error", played)
+    checks = _run_checks()
+    assert asked == ["native_cpu", "native_cuda"]
+    assert checks["CUDA engine"]["ok"] and checks["model scenes-nano"]["ok"]
+    assert "runs on cuda in fp16" in checks["model scenes-nano"]["what"]
+    assert checks["model scenes-nano on the GPU"]["ok"] is ok
 
 
 def test_a_model_that_the_engine_has_not_is_refused(bundle, cuda_module):

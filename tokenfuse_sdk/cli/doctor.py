@@ -66,6 +66,23 @@ def _model(name: str) -> dict[str, Any]:
     }
 
 
+def _model_on_gpu(name: str) -> dict[str, Any]:
+    from tokenfuse_sdk.bundle import read_bundle
+    from tokenfuse_sdk.golden import GOLDEN_BOUND_16, golden_error
+    from tokenfuse_sdk.runtime import choose_precision, open_runtime, place
+    from tokenfuse_sdk.shipped import find_bundle
+
+    bundle = read_bundle(find_bundle(name))
+    choice = choose_precision(place("cuda"), bundle)
+    assert choice.precision is not None
+    error = golden_error(bundle, open_runtime(bundle.config, bundle.weights, choice))
+    bound = GOLDEN_BOUND_16[choice.precision]
+    return {
+        "ok": error < bound,
+        "what": f"golden outputs within {error:.1e} (bound {bound:.0e}) in {choice.precision}",
+    }
+
+
 def _optional(name: str) -> dict[str, Any]:
     there = importlib.util.find_spec(name) is not None
     return {"ok": None, "what": f"{'there' if there else 'not there'}; for {_OPTIONAL[name]}"}
@@ -95,6 +112,10 @@ def _run_checks() -> dict[str, dict[str, Any]]:
         checks["models"] = {"ok": False, "what": "no shipped model; install the package again"}
     for name in models:
         checks[f"model {name}"] = _checked(lambda name=name: _model(name))  # type: ignore[misc]
+        if checks["CUDA engine"]["ok"]:
+            checks[f"model {name} on the GPU"] = _checked(
+                lambda name=name: _model_on_gpu(name)  # type: ignore[misc]
+            )
     for name in _OPTIONAL:
         checks[name] = _checked(lambda name=name: _optional(name))  # type: ignore[misc]
     return checks

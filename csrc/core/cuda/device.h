@@ -44,11 +44,11 @@ inline constexpr int kWarpSize = 32;
 namespace tokenfuse::cuda {
 
 // ---- where this thread is: int thread_index(), num_threads(), lane_index(), warp_index();
-// int block_x(), block_y(), block_z(), grid_x(), grid_y(), grid_z().
+// int block_x(), block_y(), block_z().
 // ---- unsigned char* shared_memory(): the block's, 16-byte aligned, of the size of the launch.
 // ---- collectives of a block: void sync_threads().
-// ---- collectives of a warp: void sync_warp(); T shuffle_xor(T, int mask); T shuffle(T, int lane).
-// ---- void load_matrices_x4(uint32_t r[4], const void* row) and _x2, and both with _transposed:
+// ---- collectives of a warp: void sync_warp(); T shuffle_xor(T, int mask).
+// ---- void load_matrices_x4(uint32_t r[4], const void* row), and with _transposed:
 //   8 x 8 matrices of 16-bit values from shared memory (PTX ldmatrix). Lanes 8 i to 8 i + 7 give
 //   the 16-byte rows of matrix i; then r[i] of lane l holds row l / 4, columns 2 (l % 4) and the
 //   next (transposed: rows 2 (l % 4) and the next of column l / 4).
@@ -65,8 +65,6 @@ namespace tokenfuse::cuda {
 //   most N groups of this thread are on their way (others' need sync_threads behind it).
 // ---- numbers: float to_float(T); T from_float<T>(float): to nearest even, and beyond the largest
 //   Half to it; float exp2_fast(float); float rsqrt_fast(float), within 2 ulp and subnormals 0.
-// ---- int atomic_add(int* global, int); void fence(): writes before it are seen by the grid
-//   before writes behind it.
 
 // Two values in one register, the lower address in the lower half.
 template <typename T>
@@ -75,26 +73,12 @@ TF_DEVICE std::uint32_t pack(float low, float high) {
          static_cast<std::uint32_t>(from_float<T>(high).bits) << 16;
 }
 
-template <typename T>
-TF_DEVICE void unpack(std::uint32_t word, float& low, float& high) {
-  low = to_float(T{static_cast<std::uint16_t>(word & 0xffff)});
-  high = to_float(T{static_cast<std::uint16_t>(word >> 16)});
-}
-
 TF_DEVICE Vec128 load_128(const void* from) { return *static_cast<const Vec128*>(from); }
 TF_DEVICE void store_128(void* to, const Vec128& value) { *static_cast<Vec128*>(to) = value; }
 
-// Collectives of a warp: every lane has the result.
+// A collective of a warp: every lane has the result.
 TF_DEVICE float warp_sum(float value) {
   TF_UNROLL for (int mask = kWarpSize / 2; mask > 0; mask /= 2) value += shuffle_xor(value, mask);
-  return value;
-}
-
-TF_DEVICE float warp_max(float value) {
-  TF_UNROLL for (int mask = kWarpSize / 2; mask > 0; mask /= 2) {
-    const float other = shuffle_xor(value, mask);
-    value = other > value ? other : value;
-  }
   return value;
 }
 

@@ -12,7 +12,7 @@ namespace emulator {
 
 // Of the lane that runs.
 struct Place {
-  int thread, num_threads, block[3], grid[3];
+  int thread, num_threads, block[3];
   unsigned char* shared;
 };
 const Place& place() noexcept;
@@ -26,7 +26,6 @@ struct ShuffleArgs {
 struct LoadMatricesArgs {
   const void* row;
   std::uint32_t* result;
-  int count;
   bool transposed;
 };
 struct MultiplyArgs {
@@ -50,43 +49,29 @@ TF_DEVICE int warp_index() { return emulator::place().thread / kWarpSize; }
 TF_DEVICE int block_x() { return emulator::place().block[0]; }
 TF_DEVICE int block_y() { return emulator::place().block[1]; }
 TF_DEVICE int block_z() { return emulator::place().block[2]; }
-TF_DEVICE int grid_x() { return emulator::place().grid[0]; }
-TF_DEVICE int grid_y() { return emulator::place().grid[1]; }
-TF_DEVICE int grid_z() { return emulator::place().grid[2]; }
 TF_DEVICE unsigned char* shared_memory() { return emulator::place().shared; }
 TF_DEVICE void sync_threads() { emulator::meet_block(); }
 TF_DEVICE void sync_warp() { emulator::meet_warp(emulator::Op::kSync, nullptr); }
 
 template <typename T>
-TF_DEVICE T shuffle(T value, int lane) {
+TF_DEVICE T shuffle_xor(T value, int mask) {
   static_assert(sizeof(T) <= sizeof(std::uint64_t), "one register or two");
-  emulator::ShuffleArgs args{0, lane};
+  emulator::ShuffleArgs args{0, lane_index() ^ mask};
   std::memcpy(&args.value, &value, sizeof(T));
   emulator::meet_warp(emulator::Op::kShuffle, &args);
   std::memcpy(&value, &args.value, sizeof(T));
   return value;
 }
 
-template <typename T>
-TF_DEVICE T shuffle_xor(T value, int mask) {
-  return shuffle(value, lane_index() ^ mask);
-}
-
-TF_DEVICE void load_matrices(std::uint32_t* r, const void* row, int count, bool transposed) {
-  emulator::LoadMatricesArgs args{row, r, count, transposed};
+TF_DEVICE void load_matrices(std::uint32_t* r, const void* row, bool transposed) {
+  emulator::LoadMatricesArgs args{row, r, transposed};
   emulator::meet_warp(emulator::Op::kLoadMatrices, &args);
 }
 TF_DEVICE void load_matrices_x4(std::uint32_t r[4], const void* row) {
-  load_matrices(r, row, 4, false);
-}
-TF_DEVICE void load_matrices_x2(std::uint32_t r[2], const void* row) {
-  load_matrices(r, row, 2, false);
+  load_matrices(r, row, false);
 }
 TF_DEVICE void load_matrices_x4_transposed(std::uint32_t r[4], const void* row) {
-  load_matrices(r, row, 4, true);
-}
-TF_DEVICE void load_matrices_x2_transposed(std::uint32_t r[2], const void* row) {
-  load_matrices(r, row, 2, true);
+  load_matrices(r, row, true);
 }
 
 template <typename T>
@@ -108,13 +93,5 @@ TF_DEVICE void copy_async_wait() {
 
 TF_DEVICE float exp2_fast(float value) { return std::exp2(value); }
 TF_DEVICE float rsqrt_fast(float value) { return 1.0f / std::sqrt(value); }
-
-// One block runs at a time.
-TF_DEVICE int atomic_add(int* global, int value) {
-  const int before = *global;
-  *global += value;
-  return before;
-}
-TF_DEVICE void fence() {}
 
 }  // namespace tokenfuse::cuda

@@ -13,9 +13,6 @@ TF_DEVICE int warp_index() { return static_cast<int>(threadIdx.x) / kWarpSize; }
 TF_DEVICE int block_x() { return static_cast<int>(blockIdx.x); }
 TF_DEVICE int block_y() { return static_cast<int>(blockIdx.y); }
 TF_DEVICE int block_z() { return static_cast<int>(blockIdx.z); }
-TF_DEVICE int grid_x() { return static_cast<int>(gridDim.x); }
-TF_DEVICE int grid_y() { return static_cast<int>(gridDim.y); }
-TF_DEVICE int grid_z() { return static_cast<int>(gridDim.z); }
 
 TF_DEVICE unsigned char* shared_memory() {
   extern __shared__ __align__(16) unsigned char tokenfuse_shared[];
@@ -32,11 +29,6 @@ TF_DEVICE T shuffle_xor(T value, int mask) {
   return __shfl_xor_sync(kAllLanes, value, mask);
 }
 
-template <typename T>
-TF_DEVICE T shuffle(T value, int lane) {
-  return __shfl_sync(kAllLanes, value, lane);
-}
-
 TF_DEVICE unsigned shared_address(const void* shared) {
   return static_cast<unsigned>(__cvta_generic_to_shared(shared));
 }
@@ -48,23 +40,9 @@ TF_DEVICE void load_matrices_x4(std::uint32_t r[4], const void* row) {
                : "memory");
 }
 
-TF_DEVICE void load_matrices_x2(std::uint32_t r[2], const void* row) {
-  asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%0, %1}, [%2];"
-               : "=r"(r[0]), "=r"(r[1])
-               : "r"(shared_address(row))
-               : "memory");
-}
-
 TF_DEVICE void load_matrices_x4_transposed(std::uint32_t r[4], const void* row) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
                : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-               : "r"(shared_address(row))
-               : "memory");
-}
-
-TF_DEVICE void load_matrices_x2_transposed(std::uint32_t r[2], const void* row) {
-  asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0, %1}, [%2];"
-               : "=r"(r[0]), "=r"(r[1])
                : "r"(shared_address(row))
                : "memory");
 }
@@ -136,8 +114,5 @@ TF_DEVICE float rsqrt_fast(float value) {
   asm("rsqrt.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(value));
   return result;
 }
-
-TF_DEVICE int atomic_add(int* global, int value) { return atomicAdd(global, value); }
-TF_DEVICE void fence() { __threadfence(); }
 
 }  // namespace tokenfuse::cuda

@@ -117,9 +117,8 @@ void count_conflicts(const unsigned char* const* rows) {
 
 void load_matrices_of(Lane* lanes) {
   const auto args_of = [&](int lane) { return static_cast<LoadMatricesArgs*>(lanes[lane].args); };
-  const int count = args_of(0)->count;
   const bool transposed = args_of(0)->transposed;
-  for (int matrix = 0; matrix < count; ++matrix) {
+  for (int matrix = 0; matrix < 4; ++matrix) {
     const unsigned char* rows[8];
     for (int row = 0; row < 8; ++row) {
       rows[row] = static_cast<const unsigned char*>(args_of(8 * matrix + row)->row);
@@ -136,6 +135,12 @@ void load_matrices_of(Lane* lanes) {
       args_of(lane)->result[matrix] = pair[0] | static_cast<std::uint32_t>(pair[1]) << 16;
     }
   }
+}
+
+template <typename T>
+void unpack(std::uint32_t word, float& low, float& high) {
+  low = to_float(T{static_cast<std::uint16_t>(word & 0xffff)});
+  high = to_float(T{static_cast<std::uint16_t>(word >> 16)});
 }
 
 template <typename T>
@@ -267,12 +272,8 @@ const Place& place() noexcept { return block.running->place; }
 
 void meet_warp(Op op, void* args) {
   Lane& lane = *block.running;
-  if (op == Op::kLoadMatrices) {
-    const auto& load = *static_cast<LoadMatricesArgs*>(args);
-    // Lanes beyond the matrices give no row.
-    if (lane.place.thread % kWarpSize < 8 * load.count && !aligned(load.row)) {
-      fail("a row of a matrix is not 16-byte aligned");
-    }
+  if (op == Op::kLoadMatrices && !aligned(static_cast<LoadMatricesArgs*>(args)->row)) {
+    fail("a row of a matrix is not 16-byte aligned");
   }
   lane.state = Lane::State::kAtWarp;
   lane.op = op;
@@ -345,7 +346,6 @@ void run(const KernelCall& call) {
                     call.num_threads,
                     {index % call.grid.x, index / call.grid.x % call.grid.y,
                      index / call.grid.x / call.grid.y},
-                    {call.grid.x, call.grid.y, call.grid.z},
                     block.shared.get()};
       lane.fiber.prepare(block.stacks.get() + i * Fiber::kStackBytes, &lane_main, nullptr);
     }

@@ -11,10 +11,6 @@
 
 namespace tokenfuse::cuda {
 
-struct alignas(16) FourFloats {
-  float values[4];
-};
-
 inline constexpr float kLog2e = 1.44269504088896340736f;
 inline constexpr float kLn2 = 0.69314718055994530942f;
 

@@ -16,16 +16,16 @@ inline bool rows_of_vectors(const float* rows, std::int64_t stride) {
 struct alignas(8) TwoFloats {
   float values[2];
 };
-struct alignas(16) Float4 {
-  float at[4];
+struct alignas(16) FourFloats {
+  float values[4];
 };
 
 // Columns `column`, a multiple of 4, and the next three of a row of n; `fill` behind n.
 TF_DEVICE void load_4(float values[4], const float* row, int column, int n, bool vectors,
                       float fill) {
   if (vectors && column + 4 <= n) {
-    const Float4 four = *reinterpret_cast<const Float4*>(row + column);
-    TF_UNROLL for (int i = 0; i < 4; ++i) values[i] = four.at[i];
+    const FourFloats four = *reinterpret_cast<const FourFloats*>(row + column);
+    TF_UNROLL for (int i = 0; i < 4; ++i) values[i] = four.values[i];
     return;
   }
   TF_UNROLL for (int i = 0; i < 4; ++i) values[i] = column + i < n ? row[column + i] : fill;
@@ -34,7 +34,7 @@ TF_DEVICE void load_4(float values[4], const float* row, int column, int n, bool
 // The same, to a row; nothing is written behind n.
 TF_DEVICE void store_4(float* row, int column, int n, bool vectors, const float values[4]) {
   if (vectors && column + 4 <= n) {
-    *reinterpret_cast<Float4*>(row + column) = {{values[0], values[1], values[2], values[3]}};
+    *reinterpret_cast<FourFloats*>(row + column) = {{values[0], values[1], values[2], values[3]}};
     return;
   }
   TF_UNROLL for (int i = 0; i < 4; ++i) {

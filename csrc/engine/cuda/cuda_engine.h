@@ -99,7 +99,7 @@ class CudaEngine {
 
   void load(Loader& loader);
   void layout(DeviceArena& arena);
-  void record_encode(int batch, int num_latents, bool map, bool to_host);
+  void record_encode(int batch, int num_latents, bool map);
   void record_fuse(int batch, int length, int num_latents);
   void record_generate(int batch, int length, int num_latents, bool from_host);
   // What does the work of a shape: its graph, recorded where it is the first time, or null.
@@ -138,10 +138,19 @@ class CudaEngine {
   struct Mirror {
     T* device = nullptr;
     T* host = nullptr;
-    std::int64_t count = 0;
+
+    // The first of them.
+    void to_device(Stream& stream, std::int64_t some) const {
+      stream.copy_to_device(device, host, static_cast<std::size_t>(some) * sizeof(T));
+    }
+    void to_host(Stream& stream, std::int64_t some) const {
+      stream.copy_to_host(host, device, static_cast<std::size_t>(some) * sizeof(T));
+    }
   };
   template <typename T>
   void take(DeviceArena& arena, Mirror<T>& mirror, std::int64_t count);
+  template <typename T>
+  void take_host(Mirror<T>& mirror, std::int64_t count);
   std::size_t pinned_bytes_ = 0;  // while planning: how much; then: how much is given out
   PinnedBuffer pinned_;
   Mirror<float> images_, f_, map_;

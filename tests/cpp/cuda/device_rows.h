@@ -1,35 +1,17 @@
-// Rows of 16-bit values as kernels take them, and the schedules under which a kernel must give the
-// same bits.
+// Rows of 16-bit values as kernels take them.
 //
 // As in rows.h the allocation ends with the last row, for AddressSanitizer; what lies between rows
 // is NaN, and a write to it is seen.
 #pragma once
 
-#include <cmath>
 #include <cstdint>
 #include <cstring>
-#include <limits>
-#include <vector>
 
-#include "core/cuda/emulator.h"
-#include "core/cuda/half_types.h"
+#include "core/cuda/runtime.h"
+#include "rounding.h"
 #include "rows.h"
 
 namespace tokenfuse::test {
-
-// Of the rounding to nearest: error / value, and the error below the normal numbers.
-template <typename T>
-struct Rounding;
-template <>
-struct Rounding<cuda::Half> {
-  static constexpr double kShare = 0x1p-11, kLeast = 0x1p-25, kLargest = 65504.0;
-  static constexpr cuda::Type kType = cuda::Type::kHalf;
-};
-template <>
-struct Rounding<cuda::Bf16> {
-  static constexpr double kShare = 0x1p-8, kLeast = 0x1p-134, kLargest = 0x1.fep127;
-  static constexpr cuda::Type kType = cuda::Type::kBf16;
-};
 
 template <typename T>
 class HalfRows {
@@ -66,14 +48,5 @@ class HalfRows {
   std::int64_t num_rows_, width_, stride_, offset_, size_;
   cuda::DeviceBuffer memory_;
 };
-
-inline std::vector<cuda::emulator::Schedule> schedules() {
-  using Order = cuda::emulator::Schedule::Order;
-  return {{Order::kForward, true, 1},
-          {Order::kBackward, true, 1},
-          {Order::kShuffled, true, 2},
-          {Order::kForward, false, 1},
-          {Order::kShuffled, false, 3}};
-}
 
 }  // namespace tokenfuse::test

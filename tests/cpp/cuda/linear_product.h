@@ -8,6 +8,7 @@
 #include "device_rows.h"
 #include "kernels/linear/cuda.h"
 #include "kernels/linear/cuda_order.h"
+#include "schedules.h"
 
 namespace tokenfuse::test {
 

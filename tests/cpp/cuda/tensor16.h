@@ -6,8 +6,8 @@
 #include <cstdint>
 #include <vector>
 
-#include "core/cuda/device.h"
 #include "core/cuda/runtime.h"
+#include "rounding.h"
 #include "rows.h"
 
 namespace tokenfuse::test {
@@ -93,13 +93,5 @@ class Tensor16 {
   std::int64_t stride_, batch_stride_, size_;
   cuda::DeviceBuffer buffer_;
 };
-
-// Half of the distance of neighbours, relative, and at 0 absolute.
-inline double unit_roundoff(cuda::Type type) {
-  return type == cuda::Type::kHalf ? 0x1p-11 : 0x1p-8;
-}
-inline double least_rounding(cuda::Type type) {
-  return type == cuda::Type::kHalf ? 0x1p-25 : 0x1p-133;
-}
 
 }  // namespace tokenfuse::test

@@ -1,6 +1,7 @@
 // patches on a GPU: the bits of what conv2d's definition says, picture by picture.
 #include "device_rows.h"
 #include "kernels/conv2d/cuda.h"
+#include "schedules.h"
 
 using namespace tokenfuse::cuda;
 

@@ -72,13 +72,14 @@ void product(ProductArgs args) {
   }
   sync_warp();
   const int lane = lane_index();
-  std::uint32_t ra[4], rb[2];
+  std::uint32_t ra[4], rb[4];
   load_matrices_x4(ra, a + lane % 16 * 24 + lane / 16 * 8);
   if (args.transposed) {
-    load_matrices_x2_transposed(rb, b + lane % 16 * 24);
+    load_matrices_x4_transposed(rb, b + lane % 16 * 24);
   } else {
-    load_matrices_x2(rb, b + lane % 8 * 24 + lane / 8 % 2 * 8);
+    load_matrices_x4(rb, b + lane % 8 * 24 + lane / 8 % 2 * 8);
   }
+  // The second two of rb are the first two again.
   float c[4] = {};
   multiply_add<T>(c, ra, rb);
   const int g = lane / 4, t = lane % 4;

@@ -3,6 +3,7 @@
 
 #include "device_rows.h"
 #include "kernels/layer_norm/cuda.h"
+#include "schedules.h"
 
 using namespace tokenfuse::cuda;
 

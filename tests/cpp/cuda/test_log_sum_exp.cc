@@ -1,6 +1,7 @@
 // log_sum_exp on a GPU against double precision.
 #include "device_rows.h"
 #include "kernels/log_sum_exp/cuda.h"
+#include "schedules.h"
 
 using namespace tokenfuse::cuda;
 
