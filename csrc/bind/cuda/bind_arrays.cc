@@ -8,8 +8,8 @@
 
 #include "bind/cuda/bind_cuda.h"
 #include "bind/cuda/dlpack.h"
-#include "bind/cuda/half_rows.h"
 #include "bind/cuda/owned_array.h"
+#include "core/cuda/half_rows.h"
 
 namespace py = pybind11;
 
@@ -41,7 +41,7 @@ struct Shown {
   std::shared_ptr<StreamBuffer> memory;
 };
 
-dlpack::DataType type_of(Dtype dtype) {
+dlpack::DataType dlpack_type_of(Dtype dtype) {
   if (dtype == Dtype::kBf16) return {dlpack::kBfloat, 16, 1};
   if (dtype == Dtype::kInt) return {dlpack::kInt, 32, 1};
   return {dlpack::kFloat, static_cast<std::uint8_t>(8 * item_bytes(dtype)), 1};
@@ -55,7 +55,7 @@ py::object capsule_of(const OwnedArray& array, const char* name) {
   tensor.data = array.data();
   tensor.device = {dlpack::kCuda, 0};
   tensor.ndim = static_cast<std::int32_t>(shown->shape.size());
-  tensor.dtype = type_of(array.dtype());
+  tensor.dtype = dlpack_type_of(array.dtype());
   tensor.shape = shown->shape.data();
   tensor.strides = shown->strides.data();
   shown->managed.context = shown;
@@ -110,7 +110,8 @@ py::array to_host(const OwnedArray& array) {
   stream.copy_to_host(staging.data(), array.data(), staging.bytes());
   stream.wait();
   if (is_half(array.dtype())) {
-    rows_to_floats(array.dtype(), staging.data(), {1, count, count}, static_cast<float*>(to));
+    rows_to_floats(type_of(array.dtype()), staging.data(), {1, count, count},
+                   static_cast<float*>(to));
   } else if (count > 0) {
     std::memcpy(to, staging.data(), staging.bytes());
   }
@@ -134,7 +135,8 @@ std::unique_ptr<OwnedArray> to_device(const py::array& array, const std::string&
   auto owned = std::make_unique<OwnedArray>(dtype, shape, stream);
   PinnedBuffer staging(static_cast<std::size_t>(owned->bytes()));
   if (is_half(dtype)) {
-    rows_to_halves(dtype, static_cast<const float*>(from), {1, count, count}, staging.data());
+    rows_to_halves(type_of(dtype), static_cast<const float*>(from), {1, count, count},
+                   staging.data());
   } else if (count > 0) {
     std::memcpy(staging.data(), from, staging.bytes());
   }

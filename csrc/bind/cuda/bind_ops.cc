@@ -141,7 +141,7 @@ py::object norm_rows(const py::object& x_MN, const py::object& weight_N, const p
     args.ldx = x->stride(0);
     args.weight = w->as<float>();
     args.bias = data_of<float>(b);
-    args.type = dtype == Dtype::kBf16 ? Type::kBf16 : Type::kHalf;
+    args.type = type_of(dtype);
     if (dtype == Dtype::kFloat) {
       args.y32 = y->as<float>();
       args.ldy32 = y->stride(0);
@@ -227,7 +227,7 @@ py::object op_patches(const py::object& x_BHWC, int kernel, int conv_stride, int
   const Operand* p =
       call.result(dtype, {count, call.on_device() ? whole : s.patch()}, out, {"MK", 1, true});
   call.run(false, [&](Stream& at) {
-    args.type = dtype == Dtype::kHalf ? Type::kHalf : Type::kBf16;
+    args.type = type_of(dtype);
     (x->dtype == Dtype::kFloat ? static_cast<void>(args.x32 = x->as<float>())
                                : static_cast<void>(args.x16 = x->data));
     args.p = p->data;

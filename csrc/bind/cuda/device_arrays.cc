@@ -26,6 +26,13 @@ const char* dtype_name(Dtype dtype) noexcept {
   return "int32";
 }
 
+Dtype dtype_of_precision(const std::string& precision, const char* option) {
+  if (precision == "fp16") return Dtype::kHalf;
+  if (precision == "bf16") return Dtype::kBf16;
+  if (precision == "fp32") return Dtype::kFloat;
+  throw std::invalid_argument(option + (" '" + precision) + "'; need fp16, bf16 or fp32");
+}
+
 std::string described(const Extents& extents) {
   std::string text = "[";
   for (std::size_t i = 0; i < extents.size(); ++i) {

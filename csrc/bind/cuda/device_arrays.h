@@ -24,6 +24,12 @@ constexpr bool is_half(Dtype dtype) noexcept { return item_bytes(dtype) == 2; }
 constexpr Dtype dtype_of(Type type) noexcept {
   return type == Type::kHalf ? Dtype::kHalf : Dtype::kBf16;
 }
+// Of one that is_half.
+constexpr Type type_of(Dtype dtype) noexcept {
+  return dtype == Dtype::kBf16 ? Type::kBf16 : Type::kHalf;
+}
+// "fp16", "bf16" or "fp32"; `option` is what the caller calls it. Throws std::invalid_argument.
+Dtype dtype_of_precision(const std::string& precision, const char* option = "precision");
 
 using Extents = std::vector<std::int64_t>;
 

@@ -3,7 +3,6 @@
 #include <memory>
 #include <stdexcept>
 
-#include "bind/cuda/half_rows.h"
 #include "bind/cuda/owned_array.h"
 
 namespace py = pybind11;
@@ -60,9 +59,7 @@ OpCall::OpCall(std::initializer_list<py::object> arrays,
   need_that(is_half(*half_), "precision 'fp32'; NumPy arrays are rounded to fp16 or bf16");
 }
 
-Type OpCall::type() const {
-  return half_.value_or(Dtype::kHalf) == Dtype::kHalf ? Type::kHalf : Type::kBf16;
-}
+Type OpCall::type() const { return type_of(half_.value_or(Dtype::kHalf)); }
 
 const Operand* OpCall::halves(const char* name, const py::object& array, const Need& need) {
   return add(name, array, need, {Dtype::kHalf, Dtype::kBf16});

@@ -3,7 +3,7 @@
 #include <cstring>
 #include <stdexcept>
 
-#include "bind/cuda/half_rows.h"
+#include "core/cuda/half_rows.h"
 
 namespace tokenfuse::cuda {
 namespace {
@@ -122,7 +122,8 @@ std::size_t staged_bytes(const Operand& operand) {
 
 void stage_in(const Operand& operand, void* to) {
   if (is_half(operand.dtype)) {
-    rows_to_halves(operand.dtype, static_cast<const float*>(operand.host), rows_of(operand), to);
+    rows_to_halves(type_of(operand.dtype), static_cast<const float*>(operand.host),
+                   rows_of(operand), to);
   } else {
     std::memcpy(to, operand.host, bytes_of(operand));
   }
@@ -130,7 +131,8 @@ void stage_in(const Operand& operand, void* to) {
 
 void stage_out(const Operand& operand, const void* from) {
   if (is_half(operand.dtype)) {
-    rows_to_floats(operand.dtype, from, rows_of(operand), static_cast<float*>(operand.host));
+    rows_to_floats(type_of(operand.dtype), from, rows_of(operand),
+                   static_cast<float*>(operand.host));
   } else {
     std::memcpy(operand.host, from, bytes_of(operand));
   }

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "core/cuda/types.h"
+#include "core/half.h"
 
 namespace tokenfuse::cuda {
 
@@ -23,17 +24,7 @@ inline float to_float(Bf16 value) {
   return bits_float(static_cast<std::uint32_t>(value.bits) << 16);
 }
 
-inline float to_float(Half value) {
-  const std::uint32_t sign = static_cast<std::uint32_t>(value.bits & 0x8000u) << 16;
-  const std::uint32_t exponent = value.bits >> 10 & 31u, fraction = value.bits & 1023u;
-  if (exponent == 31) return bits_float(sign | 0x7f800000u | fraction << 13);
-  // Subnormal numbers are multiples of 2^-24, which float32 has exactly.
-  if (exponent == 0) {
-    const float magnitude = static_cast<float>(fraction) * 0x1p-24f;
-    return sign != 0 ? -magnitude : magnitude;
-  }
-  return bits_float(sign | (exponent + 112u) << 23 | fraction << 13);
-}
+inline float to_float(Half value) { return half_to_float(value.bits); }
 
 template <typename T>
 T from_float(float value);

@@ -4,7 +4,7 @@
 #include <limits>
 #include <stdexcept>
 
-#include "core/cuda/half_types.h"
+#include "core/cuda/half_rows.h"
 
 namespace tokenfuse::cuda {
 namespace {
@@ -49,14 +49,9 @@ const void* Loader::keep16(const std::vector<float>& values, std::int64_t num_ro
   std::vector<std::uint16_t> rounded(count);
   const auto tasks = std::min<std::int64_t>(num_rows, pool_.num_threads());
   pool_.parallel_for(tasks, [&](std::int64_t task, int) {
-    for (std::int64_t row = num_rows * task / tasks; row < num_rows * (task + 1) / tasks; ++row) {
-      const float* from = values.data() + row * width;
-      std::uint16_t* to = rounded.data() + row * ld;
-      for (std::int64_t i = 0; i < width; ++i) {
-        to[i] =
-            type_ == Type::kHalf ? from_float<Half>(from[i]).bits : from_float<Bf16>(from[i]).bits;
-      }
-    }
+    const std::int64_t first = num_rows * task / tasks, last = num_rows * (task + 1) / tasks;
+    rows_to_halves(type_, values.data() + first * width, {last - first, width, ld},
+                   rounded.data() + first * ld);
   });
   return upload(rounded.data(), rounded.size() * sizeof(std::uint16_t));
 }

@@ -19,7 +19,8 @@ __all__ = ["evaluate"]
 @click.option(
     "--precision",
     default=None,
-    help="fp32, bf16 or int8; default: the fastest that answers like fp32.",
+    help="CPU: fp32, bf16 or int8; default: the fastest that answers like fp32. "
+    "GPU: fp16 or bf16; default: fp16.",
 )
 @click.option("--num-threads", type=click.IntRange(min=1), default=None)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
