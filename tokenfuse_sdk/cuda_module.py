@@ -38,7 +38,8 @@ def unavailable_reason() -> str | None:
     """Why `device="cuda"` cannot be used, or None where it can."""
     if importlib.util.find_spec("tokenfuse_sdk._cuda") is None:
         return (
-            "this tokenfuse was built without a CUDA engine (no tokenfuse_sdk._cuda), and "
+            "this tokenfuse was built without a CUDA engine (no tokenfuse_sdk._cuda; in its "
+            "sources, `pip install . -C cmake.define.TOKENFUSE_CUDA=ON` builds one), and "
             f"{_driver_state()}"
         )
     try:

@@ -86,3 +86,11 @@ def test_named_architectures_take_the_place_of_the_choice(tmp_path):
     code, said = _configure(tmp_path, "TOKENFUSE_CUDA_ARCHITECTURES=86-real;90")
     assert code == 0
     assert " for 86-real;90 " in said
+
+
+@needs_nvcc
+def test_a_named_architecture_that_is_too_old(tmp_path):
+    options = ("TOKENFUSE_CUDA=ON", "TOKENFUSE_CUDA_ARCHITECTURES=90-real;75-real")
+    code, said = _configure(tmp_path, *options)
+    assert code != 0
+    assert "TOKENFUSE_CUDA_ARCHITECTURES has 75-real; the CUDA engine needs 80 or later" in said

@@ -323,11 +323,11 @@ def test_what_was_chosen_can_be_read(bundle):
         json.dumps(model.info.to_dict())
 
 
-def test_a_cpu_needs_no_warming_up_and_takes_one_at_a_time(model):
+def test_a_cpu_needs_no_warming_up(model):
     model.warm_up()
-    model.warm_up(batch=1, token_budget=4)
-    with pytest.raises(errors.ConfigError, match="batch=2"):
-        model.warm_up(batch=2)
+    model.warm_up(batch=8, token_budget=4)
+    with pytest.raises(errors.ConfigError, match="batch=0"):
+        model.warm_up(batch=0)
     with pytest.raises(errors.TokenBudgetError):
         model.warm_up(token_budget=5)
 

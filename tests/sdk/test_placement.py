@@ -10,7 +10,7 @@ import pytest
 from tokenfuse_sdk import errors
 from tokenfuse_sdk.bundle import read_bundle
 from tokenfuse_sdk.cuda_module import unavailable_reason
-from tokenfuse_sdk.runtime import choose_precision, place
+from tokenfuse_sdk.runtime import choose_precision, native_cuda, place
 
 
 @pytest.fixture
@@ -50,6 +50,12 @@ def test_auto_takes_a_device_that_has_the_precision(precision, device):
 def test_a_device_that_was_asked_for_stays(device, precision, match):
     with pytest.raises(errors.PrecisionError, match=match):
         place(device, precision)
+
+
+def test_a_precision_of_a_gpu_that_is_not_there(monkeypatch):
+    monkeypatch.setattr(native_cuda, "unavailable_reason", lambda: "no CUDA device is there")
+    with pytest.raises(errors.PrecisionError, match="a GPU has it, but no CUDA device is there"):
+        place("auto", "fp16")
 
 
 @pytest.mark.usefixtures("gpu")

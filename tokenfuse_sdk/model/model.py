@@ -23,6 +23,8 @@ from tokenfuse_sdk.runtime import BatchRuntime, Placement, Runtime, open_runtime
 
 __all__ = ["Model"]
 
+_MAX_BATCH = 1 << 20
+
 
 class Model:
     """A loaded model. Thread-safe: calls take turns. A context manager.
@@ -104,20 +106,21 @@ class Model:
         """Make ready at once what the first calls of a kind would: a GPU's graphs.
 
         Without it, a GPU records a graph at the first question of each length and batch, which
-        takes some milliseconds then. A CPU needs none.
+        takes some milliseconds then. A CPU needs none: there, nothing is done.
 
         Args:
             batch: questions at once, as `answer_many` asks them; 1 for `answer`.
             token_budget: N; None for the model's own.
 
         Raises:
-            ConfigError: `batch` is more than the device takes at once.
+            ConfigError: `batch` is below 1, or more than a GPU takes at once.
             TokenBudgetError: not one of the model's budgets.
         """
         self._open_runtime()
         budget = self.config.fusion.check_budget(token_budget, self._token_budget)
         batched = self._batched
-        most = 1 if batched is None else batched.max_batch
+        # A CPU takes any number, one after the other.
+        most = _MAX_BATCH if batched is None else batched.max_batch
         size = checked_int("batch", batch, 1, most)
         if batched is not None:
             batched.record(size, budget)

@@ -19,6 +19,7 @@ __all__ = ["DEVICES", "PRECISIONS", "Placement", "open_runtime", "place"]
 DEVICES = ("auto", "cpu", "cuda")
 # By device, from the most exact one on.
 PRECISIONS = {"cpu": native_cpu.PRECISIONS, "cuda": native_cuda.PRECISIONS}
+_GPU = native_cuda.PRECISIONS
 _MAX_THREADS = 1024
 
 
@@ -68,8 +69,9 @@ def place(
         device, reason = _chosen_device(precision, no_cuda)
     allowed = PRECISIONS[device]
     if precision is not None and precision not in allowed:
+        only = f" (a GPU has it, but {no_cuda})" if no_cuda and precision in _GPU else ""
         raise PrecisionError(
-            f"precision={precision!r} is not offered on {device}; choose one of "
+            f"precision={precision!r} is not offered on {device}{only}; choose one of "
             f"{', '.join(allowed)}, or None, which leaves the choice to us"
         )
     if num_threads is not None:
