@@ -1,4 +1,4 @@
-"""What all tests share: a small bundle with random weights, and the CPU as the device."""
+"""What all tests share: a small random bundle, the CPU as the device, and one way to compare."""
 
 from __future__ import annotations
 
@@ -138,3 +138,22 @@ def resident_bytes() -> Callable[[pathlib.Path], int]:
         return 1024 * kilobytes
 
     return measure
+
+
+@pytest.fixture(scope="session")
+def check() -> Callable[[np.ndarray, np.ndarray, np.ndarray | float], None]:
+    """Every element within its bound; the worst one is named."""
+
+    def check(got: np.ndarray, want: np.ndarray, bound: np.ndarray | float) -> None:
+        assert got.dtype == np.float32
+        assert got.shape == want.shape
+        if not want.size:
+            return
+        assert np.isfinite(got).all()
+        share = np.abs(got - want) / np.broadcast_to(bound, want.shape)
+        worst = np.unravel_index(np.argmax(share), share.shape)
+        assert share[worst] <= 1.0, (
+            f"element {worst}: {got[worst]} for {want[worst]}, {share[worst]:.2f} times the bound"
+        )
+
+    return check

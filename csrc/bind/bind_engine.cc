@@ -7,6 +7,7 @@
 
 #include "bind/arrays.h"
 #include "bind/bind.h"
+#include "bind/given_answers.h"
 #include "bind/isa_choice.h"
 #include "bind/model_arguments.h"
 #include "bind/precision_name.h"
@@ -76,29 +77,12 @@ py::tuple generate(CpuEngine& engine, const ContiguousFloats& f_ND, const IdArra
 
 FloatArray score(CpuEngine& engine, const ContiguousFloats& f_ND, const IdArray& text_ids,
                  const std::vector<IdArray>& candidates) {
-  const std::int64_t num_latents = latents_of(engine, f_ND);
-  const Ids text = text_of(engine.config(), text_ids);
-  std::vector<Ids> answers;
-  for (const IdArray& one : candidates) answers.push_back(answer_of(engine.config(), one));
-  FloatArray log_probs = new_array({static_cast<py::ssize_t>(answers.size())});
-  const float* f = f_ND.data();
-  float* to = log_probs.mutable_data();
-  py::gil_scoped_release release;
-  engine.score(f, num_latents, text, answers, to);
-  return log_probs;
+  return scores_of(engine, f_ND, latents_of(engine, f_ND), text_ids, candidates);
 }
 
 FloatArray logits(CpuEngine& engine, const ContiguousFloats& f_ND, const IdArray& text_ids,
                   const IdArray& answer_ids) {
-  const std::int64_t num_latents = latents_of(engine, f_ND);
-  const Ids text = text_of(engine.config(), text_ids);
-  const Ids answer = answer_of(engine.config(), answer_ids);
-  FloatArray logits_AV = new_array({answer.count, engine.config().text.vocab_size});
-  const float* f = f_ND.data();
-  float* to = logits_AV.mutable_data();
-  py::gil_scoped_release release;
-  engine.logits(f, num_latents, text, answer, to);
-  return logits_AV;
+  return logits_of(engine, f_ND, latents_of(engine, f_ND), text_ids, answer_ids);
 }
 
 }  // namespace

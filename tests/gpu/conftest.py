@@ -86,22 +86,3 @@ def device(is_emulated: bool) -> Device:
 def rounded() -> Callable[[np.ndarray, str], np.ndarray]:
     """As torch rounds, in float64."""
     return lambda array, precision: torch.tensor(array).to(_TORCH[precision]).double().numpy()
-
-
-@pytest.fixture
-def near() -> Callable[[np.ndarray, np.ndarray, np.ndarray | float], None]:
-    """Every element within its bound; the worst one is named."""
-
-    def check(got: np.ndarray, want: np.ndarray, bound: np.ndarray | float) -> None:
-        assert got.dtype == np.float32
-        assert got.shape == want.shape
-        if not want.size:
-            return
-        assert np.isfinite(got).all()
-        share = np.abs(got - want) / np.broadcast_to(bound, want.shape)
-        worst = np.unravel_index(np.argmax(share), share.shape)
-        assert share[worst] <= 1.0, (
-            f"element {worst}: {got[worst]} for {want[worst]}, {share[worst]:.2f} times the bound"
-        )
-
-    return check

@@ -35,7 +35,7 @@ def sizes(is_emulated):
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
 @pytest.mark.parametrize("head_dim", [1, 8, 17, 32, 64, 96, 128])
-def test_attention_at_every_size(sizes, floats, rounded, near, precision, head_dim):
+def test_attention_at_every_size(sizes, floats, rounded, check, precision, head_dim):
     scale = head_dim**-0.5
     for queries in sizes[0]:
         for keys in sizes[1]:
@@ -46,11 +46,11 @@ def test_attention_at_every_size(sizes, floats, rounded, near, precision, head_d
                 continue
             q, k, v = (rounded(one, precision) for one in (q, k, v))
             bound = attention_bound(q, k, v, scale, None, precision)
-            near(o, reference.attention(q, k, v, scale=scale), bound)
+            check(o, reference.attention(q, k, v, scale=scale), bound)
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
-def test_biases_of_distances_and_counts_of_keys(floats, rounded, near, precision):
+def test_biases_of_distances_and_counts_of_keys(floats, rounded, check, precision):
     q, k, v = floats(3, 19, 2, 16), floats(3, 40, 2, 16), floats(3, 40, 2, 16)
     line = floats(2, 58, scale=2.0)
     # Nothing behind the query: a causal mask.
@@ -66,7 +66,7 @@ def test_biases_of_distances_and_counts_of_keys(floats, rounded, near, precision
         parts = [rounded(one, precision) for one in (q[b], k[b, :count], v[b, :count])]
         some = bias[:, :, :count]
         want = reference.attention(*parts, scale=0.25, bias=some)
-        near(o[b], want, attention_bound(*parts, 0.25, some, precision))
+        check(o[b], want, attention_bound(*parts, 0.25, some, precision))
 
 
 def test_a_batch_gives_what_its_members_give_alone(floats):
@@ -86,7 +86,7 @@ def test_large_scores_are_no_nan(floats):
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
 @pytest.mark.parametrize("width", [1, 40, 128, 385])
-def test_merge_attention_at_every_size(is_emulated, floats, rounded, near, precision, width):
+def test_merge_attention_at_every_size(is_emulated, floats, rounded, check, precision, width):
     rows = (1, 16, 17) if is_emulated else (1, 15, 16, 17, 64, 192)
     tokens = (1, 31, 32, 33, 97) if is_emulated else (1, 31, 32, 33, 65, 97, 196)
     for num_rows in rows:
@@ -98,10 +98,10 @@ def test_merge_attention_at_every_size(is_emulated, floats, rounded, near, preci
                 want, want_lse, want_weights = reference.merge_attention(q, x[b])
                 score_error = (width + 4) * EPS * (np.abs(q) @ np.abs(x[b]).T).max()
                 largest = np.abs(x[b]).max()
-                near(o[b], want, softmax_bound(score_error, num_tokens, largest, precision))
+                check(o[b], want, softmax_bound(score_error, num_tokens, largest, precision))
                 total = score_error + (2 * num_tokens + 24) * EPS
-                near(lse[b], want_lse, total + EPS * np.abs(want_lse))
-                near(weights[b], want_weights, 3 * total * want_weights + 1e-30)
+                check(lse[b], want_lse, total + EPS * np.abs(want_lse))
+                check(weights[b], want_weights, 3 * total * want_weights + 1e-30)
 
 
 def test_merged_batches_are_those_of_single_pictures(floats):

@@ -20,7 +20,7 @@ def sizes(is_emulated):
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
-def test_linear_at_every_size(sizes, floats, rounded, near, precision):
+def test_linear_at_every_size(sizes, floats, rounded, check, precision):
     for m in sizes[0]:
         for n in sizes[1]:
             for k in sizes[2]:
@@ -28,12 +28,12 @@ def test_linear_at_every_size(sizes, floats, rounded, near, precision):
                 y = cuda.linear(x, w, b, residual=r, precision=precision)
                 x, w = rounded(x, precision), rounded(w, precision)
                 magnitude = np.abs(x) @ np.abs(w).T + np.abs(b) + np.abs(r)
-                near(y, reference.linear(x, w, b, residual=r), sum_bound(k, magnitude))
+                check(y, reference.linear(x, w, b, residual=r), sum_bound(k, magnitude))
 
 
 @pytest.mark.parametrize("activation", ["none", "gelu", "gelu_tanh"])
 @pytest.mark.parametrize("gated", [False, True])
-def test_every_ending_of_linear(floats, rounded, near, activation, gated):
+def test_every_ending_of_linear(floats, rounded, check, activation, gated):
     x, w, b = floats(19, 40), floats(26, 40, scale=0.3), floats(26)
     r, z = (floats(19, 13 if gated else 26) for _ in range(2))
     y = cuda.linear(
@@ -60,12 +60,12 @@ def test_every_ending_of_linear(floats, rounded, near, activation, gated):
     want = 0.75 * (want + r) - 0.5 * z
     # gelu has a slope of at most 1.13, and erf and tanh of the device some 4 eps.
     bound = 1.13 * sum_bound(40, magnitude + np.abs(r) + np.abs(z)) + 1e-6 * (1 + magnitude)
-    near(y, want, bound)
+    check(y, want, bound)
 
 
 @pytest.mark.parametrize("norm", ["layer", "rms"])
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
-def test_linear_of_a_norm(floats, rounded, near, norm, precision):
+def test_linear_of_a_norm(floats, rounded, check, norm, precision):
     x, w, gain, shift = floats(17, 72), floats(24, 72), floats(72), floats(72)
     if norm == "rms":
         y = cuda.linear(x, w, norm="rms", norm_weight=gain, precision=precision)
@@ -76,7 +76,7 @@ def test_linear_of_a_norm(floats, rounded, near, norm, precision):
     w = rounded(w, precision)
     # The norm is rounded to 16 bits, from float32, which may be the other neighbour: one place.
     lost = (2 * HALF[precision] + 80 * EPS) * np.abs(normed) + 80 * EPS * np.abs(gain) + SMALLEST
-    near(y, normed @ w.T, lost @ np.abs(w).T + sum_bound(72, np.abs(normed) @ np.abs(w).T))
+    check(y, normed @ w.T, lost @ np.abs(w).T + sum_bound(72, np.abs(normed) @ np.abs(w).T))
 
 
 def test_nan_and_infinity_go_where_they_belong(floats):
@@ -94,7 +94,7 @@ def test_large_numbers_become_the_largest_of_float16(floats):
     np.testing.assert_array_equal(cuda.linear(x, w), np.full((1, 8), 65504, np.float32))
 
 
-def test_norms_at_every_size(sizes, floats, near):
+def test_norms_at_every_size(sizes, floats, check):
     for m in sizes[0]:
         for n in (*sizes[2], 127, 128, 129):
             x, w, b = floats(m, n) + np.float32(3), floats(n), floats(n)
@@ -102,12 +102,12 @@ def test_norms_at_every_size(sizes, floats, near):
             centred = np.abs(x - x.mean(axis=1, keepdims=True)) if m else x
             lost = (n + 4) * EPS * np.abs(x).mean(axis=1, keepdims=True) / d if m else x
             bound = (lost + (n + 8) * EPS * centred / d) * np.abs(w) + 2 * EPS * np.abs(b) + 1e-30
-            near(cuda.layer_norm(x, w, b), reference.layer_norm(x, w, b), bound)
+            check(cuda.layer_norm(x, w, b), reference.layer_norm(x, w, b), bound)
             want = reference.rms_norm(x, w)
-            near(cuda.rms_norm(x, w), want, (n / 2 + 4) * EPS * np.abs(want) + 1e-30)
+            check(cuda.rms_norm(x, w), want, (n / 2 + 4) * EPS * np.abs(want) + 1e-30)
 
 
-def test_log_sum_exp_at_every_size(is_emulated, floats, near):
+def test_log_sum_exp_at_every_size(is_emulated, floats, check):
     for m in (0, 1, 3):
         for n in (1, 3, 4, 5, 127, 128, 129, 1031) + (() if is_emulated else (32128,)):
             x = floats(m, n, scale=4.0)
@@ -117,11 +117,11 @@ def test_log_sum_exp_at_every_size(is_emulated, floats, near):
             bound = (n + 8 + spread) * EPS + 2 * EPS * np.abs(y)
             log_prob, at = cuda.log_sum_exp(x)
             np.testing.assert_array_equal(at, top)
-            near(log_prob, np.take_along_axis(x, top[:, None], 1)[:, 0] - y, bound)
+            check(log_prob, np.take_along_axis(x, top[:, None], 1)[:, 0] - y, bound)
             log_prob, at = cuda.log_sum_exp(x, given=given)
             np.testing.assert_array_equal(at, top)
             want = np.take_along_axis(x.astype(np.float64), given[:, None].astype(int), 1)[:, 0] - y
-            near(log_prob, want, bound + 2 * EPS * np.abs(want))
+            check(log_prob, want, bound + 2 * EPS * np.abs(want))
 
 
 def test_the_first_of_equals_is_the_largest(floats):
@@ -134,7 +134,7 @@ def test_the_first_of_equals_is_the_largest(floats):
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
 @pytest.mark.parametrize(("kernel", "stride", "padding"), [(1, 1, 0), (3, 2, 1), (4, 4, 0)])
 def test_a_linear_of_patches_is_a_convolution(
-    floats, rounded, near, precision, kernel, stride, padding
+    floats, rounded, check, precision, kernel, stride, padding
 ):
     for channels in (1, 3, 8):
         x, w = floats(2, 9, 12, channels), floats(5, channels, kernel, kernel)
@@ -144,4 +144,4 @@ def test_a_linear_of_patches_is_a_convolution(
         options = {"stride": stride, "padding": padding}
         want = np.stack([reference.conv2d(one, w, **options) for one in x])
         magnitude = np.stack([reference.conv2d(abs(one), abs(w), **options) for one in x])
-        near(y.reshape(want.shape), want, sum_bound(p.shape[1], magnitude))
+        check(y.reshape(want.shape), want, sum_bound(p.shape[1], magnitude))

@@ -1,4 +1,4 @@
-"""What the op tests share: instruction sets, random arrays, and one way to compare."""
+"""What the op tests share: instruction sets, random arrays, and error bounds."""
 
 from __future__ import annotations
 
@@ -64,22 +64,3 @@ class Bounds:
 @pytest.fixture(scope="session")
 def bounds() -> Bounds:
     return Bounds()
-
-
-@pytest.fixture(scope="session")
-def check() -> Callable[[np.ndarray, np.ndarray, np.ndarray | float], None]:
-    """Every element within its bound; the worst one is named."""
-
-    def check(got: np.ndarray, want: np.ndarray, bound: np.ndarray | float) -> None:
-        assert got.dtype == np.float32
-        assert got.shape == want.shape
-        if not want.size:
-            return
-        assert np.isfinite(got).all()
-        share = np.abs(got - want) / np.broadcast_to(bound, want.shape)
-        worst = np.unravel_index(np.argmax(share), share.shape)
-        assert share[worst] <= 1.0, (
-            f"element {worst}: {got[worst]} for {want[worst]}, {share[worst]:.2f} times the bound"
-        )
-
-    return check

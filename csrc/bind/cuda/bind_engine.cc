@@ -9,6 +9,7 @@
 
 #include "bind/arrays.h"
 #include "bind/cuda/bind_cuda.h"
+#include "bind/given_answers.h"
 #include "bind/model_arguments.h"
 #include "engine/cuda/cuda_engine.h"
 
@@ -148,29 +149,12 @@ std::pair<FloatArray, std::vector<PyAnswer>> answer(CudaEngine& engine,
 
 FloatArray score(CudaEngine& engine, const ContiguousFloats& f_ND, const IdArray& text_ids,
                  const std::vector<IdArray>& candidates) {
-  const int num_latents = latents_of(engine, f_ND, 2);
-  const Ids text = text_of(engine.config(), text_ids);
-  std::vector<Ids> checked;
-  for (const IdArray& one : candidates) checked.push_back(answer_of(engine.config(), one));
-  FloatArray log_probs = new_array({static_cast<py::ssize_t>(checked.size())});
-  const float* f = f_ND.data();
-  float* to = log_probs.mutable_data();
-  py::gil_scoped_release release;
-  engine.score(f, num_latents, text, checked, to);
-  return log_probs;
+  return scores_of(engine, f_ND, latents_of(engine, f_ND, 2), text_ids, candidates);
 }
 
 FloatArray logits(CudaEngine& engine, const ContiguousFloats& f_ND, const IdArray& text_ids,
                   const IdArray& answer_ids) {
-  const int num_latents = latents_of(engine, f_ND, 2);
-  const Ids text = text_of(engine.config(), text_ids);
-  const Ids answer = answer_of(engine.config(), answer_ids);
-  FloatArray logits_AV = new_array({answer.count, engine.config().text.vocab_size});
-  const float* f = f_ND.data();
-  float* to = logits_AV.mutable_data();
-  py::gil_scoped_release release;
-  engine.logits(f, num_latents, text, answer, to);
-  return logits_AV;
+  return logits_of(engine, f_ND, latents_of(engine, f_ND, 2), text_ids, answer_ids);
 }
 
 void record(CudaEngine& engine, int batch, std::int64_t token_budget) {
