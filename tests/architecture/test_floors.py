@@ -13,7 +13,7 @@ SDK = ROOT / "tokenfuse_sdk"
 # Lowest floor first. A module may import from its own floor's row or below.
 FLOORS = [
     {"errors", "config", "integers", "atomic", "strict_json", "native", "_native"}
-    | {"plain_file", "mapped_file", "background", "cuda_module"},
+    | {"plain_file", "mapped_file", "background", "cuda_module", "graphs"},
     {"weights", "ops.reference", "flops", "sizes"},
     {"ops", "bundle", "preprocess", "tokenizer"},
     {"runtime"},

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["attend", "key_bias", "widen"]
+__all__ = ["attend", "attend_heads", "attention_weights", "key_bias", "split_heads", "widen"]
 
 
 def widen(x: Tensor) -> Tensor:
@@ -22,6 +22,29 @@ def key_bias(mask_BK: Tensor) -> Tensor:
     """Additive bias (B, 1, 1, K): 0 where a key may be seen, the lowest float elsewhere."""
     low = torch.finfo(torch.float32).min
     return torch.where(mask_BK, 0.0, low)[:, None, None, :]
+
+
+def split_heads(y_BQI: Tensor, num_heads: int) -> Tensor:
+    """(B, Q, H*h) to (B, H, Q, h)."""
+    return y_BQI.unflatten(-1, (num_heads, -1)).transpose(1, 2)
+
+
+def attention_weights(
+    q_BHQh: Tensor, k_BHKh: Tensor, scale: float, bias: Tensor | None = None
+) -> Tensor:
+    """`softmax(scale q k^T + bias)` in float32 or wider, (B, H, Q, K)."""
+    scores = (q_BHQh * scale) @ k_BHKh.transpose(-1, -2)
+    if bias is not None:
+        scores = scores + bias
+    return widen(scores).softmax(dim=-1)
+
+
+def attend_heads(
+    q_BHQh: Tensor, k_BHKh: Tensor, v_BHKh: Tensor, scale: float, bias: Tensor | None = None
+) -> Tensor:
+    """`attend` on heads that are split already; what it gives is joined: (B, Q, H*h)."""
+    weights = attention_weights(q_BHQh, k_BHKh, scale, bias).to(v_BHKh.dtype)
+    return (weights @ v_BHKh).transpose(1, 2).flatten(2)
 
 
 def attend(
@@ -41,11 +64,5 @@ def attend(
         (B, Q, H*h), of the dtype of the values.
     """
 
-    def heads(y: Tensor) -> Tensor:
-        return y.unflatten(-1, (num_heads, -1)).transpose(1, 2)
-
-    scores = (heads(q_BQI) * scale) @ heads(k_BKI).transpose(-1, -2)
-    if bias is not None:
-        scores = scores + bias
-    weights = scores.softmax(dim=-1).to(v_BKI.dtype)
-    return (weights @ heads(v_BKI)).transpose(1, 2).flatten(2)
+    q, k, v = (split_heads(y, num_heads) for y in (q_BQI, k_BKI, v_BKI))
+    return attend_heads(q, k, v, scale, bias)

@@ -30,7 +30,7 @@ class CrossAttention(nn.Module):
     def __init__(self, width: int, num_heads: int, source_width: int | None = None) -> None:
         super().__init__()
         source_width = width if source_width is None else source_width
-        self.num_heads = num_heads
+        self.num_heads, self.scale = num_heads, (width // num_heads) ** -0.5
         self.query = nn.Linear(width, width)
         self.key = nn.Linear(source_width, width)
         self.value = nn.Linear(source_width, width)
@@ -45,7 +45,7 @@ class CrossAttention(nn.Module):
             self.key(source_BKD),
             self.value(source_BKD),
             self.num_heads,
-            (self.query.out_features // self.num_heads) ** -0.5,
+            self.scale,
             bias,
         )
         return self.output(y_BQD)
