@@ -62,7 +62,14 @@ def test_every_example_is_listed_and_tested():
     names = sorted(path.name for path in EXAMPLES.glob("*.py"))
     listed = (EXAMPLES / "README.md").read_text(encoding="utf-8")
     assert all(name in listed for name in names)
-    assert names == ["ask_many.py", "embed.py", "folder_to_csv.py"]
+    assert names == [
+        "ask_many.py",
+        "embed.py",
+        "folder_to_csv.py",
+        "foreign_runtime.py",
+        "triton_model.py",
+        "triton_repository.py",
+    ]
 
 
 def test_the_readme_code_runs(tmp_path):
