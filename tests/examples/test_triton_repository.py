@@ -176,7 +176,7 @@ def test_a_bad_request_is_told_so_and_the_others_are_answered(server):
     assert list(outputs(answered)["answers"]) == [b"yes"]
     messages = [response.error().message() for response in refused]
     assert "cannot identify image" in messages[0]
-    assert "has 65 tokens with its end; at most 64" in messages[1]
+    assert "has 67 tokens with its end; at most 64" in messages[1]
     assert "give `image` or" in messages[2]
 
 
