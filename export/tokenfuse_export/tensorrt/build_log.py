@@ -12,6 +12,11 @@ _LAYERS = ("Layers:\n", "Engine Layer Information:\n")
 _MEMORY = re.compile(r"Total (Activation|Weights) Memory: (\d+) bytes")
 
 
+def _one_line(message: str) -> str:
+    """Names in it are those of an ONNX file: nothing that moves a terminal's cursor."""
+    return "".join(c if c.isprintable() else " " for c in message).strip()
+
+
 class BuildLog:
     """Listens to one build; nothing is printed.
 
@@ -37,10 +42,10 @@ class BuildLog:
 
             def log(self, level: Any, message: str) -> None:
                 if level in (severity.INTERNAL_ERROR, severity.ERROR):
-                    heard.errors.append(message.strip())
+                    heard.errors.append(_one_line(message))
                 elif level == severity.WARNING:
-                    if message.strip() not in heard.warnings:
-                        heard.warnings.append(message.strip())
+                    if _one_line(message) not in heard.warnings:
+                        heard.warnings.append(_one_line(message))
                 else:
                     heard._note(message)
 

@@ -128,7 +128,8 @@ def _build(
     begun = time.perf_counter()
     try:
         builder = module.Builder(log.logger)
-        network = _network(module, builder, path, log)
+        # The network's weights are the parser's memory, so it must live as long.
+        network, _parser = _read_network(module, builder, path, log)
         settings = builder.create_builder_config()
         settings.profiling_verbosity = module.ProfilingVerbosity.DETAILED
         settings.progress_monitor = monitor.monitor
@@ -154,7 +155,7 @@ def _build(
     return plan, timings, time.perf_counter() - begun
 
 
-def _network(module: Any, builder: Any, path: pathlib.Path, log: BuildLog) -> Any:
+def _read_network(module: Any, builder: Any, path: pathlib.Path, log: BuildLog) -> tuple[Any, Any]:
     """The graph as a strongly typed network: every tensor has the type that the file gives it."""
     strongly_typed = module.NetworkDefinitionCreationFlag.STRONGLY_TYPED
     network = builder.create_network(1 << int(strongly_typed))
@@ -166,9 +167,7 @@ def _network(module: Any, builder: Any, path: pathlib.Path, log: BuildLog) -> An
         output = network.get_output(i)
         if output.name in _UNUSED_OUTPUTS:
             network.unmark_output(output)
-    # The network's weights are the parser's memory.
-    network.__dict__["parser"] = parser
-    return network
+    return network, parser
 
 
 def _refusal(trt: TensorRT, path: pathlib.Path, target: Target, errors: Sequence[str]) -> str:

@@ -88,12 +88,10 @@ def add_profiles(
                     f"{profile.graph}.onnx: {tensor.name} has the shape {shape}; need the free "
                     f"axes {sorted(free)}: export the bundle anew"
                 )
-            made.set_shape(
-                tensor.name,
-                *(
-                    tuple(free[axis][i] if axis in free else size for axis, size in enumerate(shape))
-                    for i in range(3)
-                ),
-            )
+            shapes = [
+                tuple(free[axis][i] if axis in free else size for axis, size in enumerate(shape))
+                for i in range(3)
+            ]
+            made.set_shape(tensor.name, *shapes)
         index = builder_config.add_optimization_profile(made)
         assert index == profile.index, (index, profile)

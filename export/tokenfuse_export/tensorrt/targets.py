@@ -105,9 +105,7 @@ def _known(trt: TensorRT) -> dict[str, str]:
     """Target to member of `ComputeCapability`, of those that need no GPU to be there."""
     if not trt.flavour.chooses_target:
         return {}
-    names = [
-        found for name in trt.module.ComputeCapability.__members__ if (found := _number(name))
-    ]
+    names = [found for name in trt.module.ComputeCapability.__members__ if (found := _number(name))]
     return {f"sm_{number}": f"SM{number}" for number in sorted(names)}
 
 

@@ -36,7 +36,9 @@ def read_timings(trt: TensorRT, path: pathlib.Path) -> bytes:
     except FileNotFoundError:
         return b""
     except OSError as error:
-        raise EngineBuildError(f"the timing cache {path} cannot be read: {error.strerror}") from error
+        raise EngineBuildError(
+            f"the timing cache {path} cannot be read: {error.strerror}"
+        ) from error
 
 
 def write_timings(path: pathlib.Path, timings: bytes) -> None:
