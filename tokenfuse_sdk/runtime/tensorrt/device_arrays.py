@@ -118,7 +118,8 @@ def _tensor_of(capsule: Any) -> _Tensor:
         # A major version may change all but the fields up to the flags.
         if versioned.major > 1:
             raise _refuse(f"shows DLPack {versioned.major}")
-        return versioned.tensor
+        tensor: _Tensor = versioned.tensor
+        return tensor
     if is_valid(capsule, b"dltensor"):
         return _Tensor.from_address(pointer(capsule, b"dltensor"))
     raise _refuse("shows no capsule of DLPack that was not used yet")

@@ -6,13 +6,13 @@ Both flavours, `tensorrt` and `tensorrt_rtx`, have the same methods.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from tokenfuse_sdk.errors import DeviceError
+from tokenfuse_sdk.errors import DeviceError, UnsupportedModelError
 from tokenfuse_sdk.runtime.tensorrt.log import Log
 from tokenfuse_sdk.runtime.tensorrt.profiles import Profile, Profiles
 from tokenfuse_sdk.runtime.tensorrt.values import Shape
@@ -95,6 +95,15 @@ class Engine:
             least[name], most[name] = tuple(first), tuple(last)
         return Profile(least=least, most=most)
 
+    def check_outputs(self, names: Sequence[str]) -> None:
+        """Raise UnsupportedModelError where it has not all of these."""
+        lacking = [name for name in names if name not in self.outputs]
+        if lacking:
+            raise UnsupportedModelError(
+                f"{self._name} was built without {', '.join(lacking)}; build it with all outputs, "
+                "or use another backend for that"
+            )
+
     @property
     def context_bytes(self) -> int:
         """Device memory that each context takes."""
@@ -110,6 +119,10 @@ class Engine:
         if context is None:
             raise self._log.failure(f"TensorRT makes no context of {self._name}", _AGAIN)
         return Context(context, self._name, self._log)
+
+    def close(self) -> None:
+        """Give its memory back; all contexts went before, and its runtime goes behind it."""
+        self._config = self._engine = None
 
 
 class Context:

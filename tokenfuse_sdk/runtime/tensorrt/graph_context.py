@@ -1,4 +1,4 @@
-"""One graph of one thread: its context, with profile, shapes and addresses set where they change."""
+"""One graph of one thread: profile, shapes and addresses are set where they change."""
 
 from __future__ import annotations
 
@@ -44,6 +44,7 @@ class GraphContext:
             DeviceError: TensorRT failed; says at what.
         """
         engine, context = self._engine, self._context
+        engine.check_outputs(outputs)
         shapes = {name: inputs[name].shape for name in engine.inputs}
         self._use(engine.profiles.choose(shapes))
         for name, shape in shapes.items():

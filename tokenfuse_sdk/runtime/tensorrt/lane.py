@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tokenfuse_sdk.errors import ModelClosedError
+from tokenfuse_sdk.errors import DeviceError, ModelClosedError
 from tokenfuse_sdk.runtime.tensorrt.cuda import Cuda
 from tokenfuse_sdk.runtime.tensorrt.device_arrays import is_device_array, value_of
 from tokenfuse_sdk.runtime.tensorrt.engine import Engine
@@ -77,7 +77,8 @@ class Lane:
             if value.num_bytes:
                 self._cuda.copy_out(staged.address, value.address, value.num_bytes, self._stream)
             self._wait()
-            return _view(staged, value.shape, value.dtype).copy()
+            array: NDArray[Any] = _view(staged, value.shape, value.dtype).copy()
+            return array
 
     def run(
         self, graph: str, inputs: Mapping[str, DeviceValue], outputs: Sequence[str]
@@ -116,18 +117,25 @@ class Lane:
             if self._closed:
                 return
             self._closed = True
-            with self._cuda.current():
-                self._wait()
-                # Contexts before the memory that they may refer to.
+            try:
+                with self._cuda.current():
+                    self._wait()
+                    # Contexts before the memory that they may refer to.
+                    self._contexts.clear()
+                    self._device.close()
+                    self._pinned.close()
+                    self._cuda.close_stream(self._stream)
+            except DeviceError:
+                # After a failure in a kernel CUDA refuses every call of the process: what there
+                # was is lost, and the call that failed has told so.
                 self._contexts.clear()
-                self._device.close()
-                self._pinned.close()
-                self._cuda.close_stream(self._stream)
+                self._in_flight.clear()
+                self._device.abandon()
+                self._pinned.abandon()
 
 
 def _view(block: Block, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
     """Pinned memory as an array; it lives as long as the block."""
-    count = int(np.prod(shape, dtype=np.int64))
-    raw = (ctypes.c_uint8 * block.num_bytes).from_address(block.address)
-    view: NDArray[Any] = np.frombuffer(raw, dtype=dtype, count=count).reshape(shape)
-    return view
+    num_bytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    raw = (ctypes.c_uint8 * num_bytes).from_address(block.address)
+    return np.ctypeslib.as_array(raw).view(dtype).reshape(shape)

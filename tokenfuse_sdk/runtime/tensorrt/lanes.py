@@ -36,7 +36,7 @@ class Lanes:
         self._lock = threading.Lock()
         self._all: list[Lane] = []
         self._idle: list[Lane] = []
-        self._closed = False
+        self._closed = threading.Event()
 
     def __iter__(self) -> Any:
         with self._lock:
@@ -59,22 +59,22 @@ class Lanes:
 
     def _taken(self) -> Lane:
         with self._lock:
-            if self._closed:
+            if self._closed.is_set():
                 raise ModelClosedError("the model is closed; load it again")
             if self._idle:
                 return self._idle.pop()
         lane = self._make()
         with self._lock:
-            if not self._closed:
-                self._all.append(lane)
-                return lane
-        lane.close()
-        raise ModelClosedError("the model is closed; load it again")
+            self._all.append(lane)
+        if self._closed.is_set():
+            # Meanwhile, and without this one.
+            lane.close()
+        return lane
 
     def close(self) -> None:
         """Close every lane, each behind the call that is under way in it."""
         with self._lock:
-            self._closed = True
+            self._closed.set()
             lanes, self._all = self._all, []
         for lane in lanes:
             lane.close()

@@ -37,7 +37,7 @@ class Pool:
     def __init__(self, allocate: Callable[[int], int], free: Callable[[int], None]) -> None:
         self._allocate, self._free = allocate, free
         self._idle: dict[int, list[int]] = {}
-        self._closed = False
+        self._closed = self._lost = False
         self.num_bytes = 0
 
     def take(self, num_bytes: int) -> Block:
@@ -55,9 +55,9 @@ class Pool:
         # By whichever thread drops a block, also while the interpreter ends.
         if not self._closed:
             self._idle[size].append(address)
-            return
-        self._free(address)
-        self.num_bytes -= size
+        elif not self._lost:
+            self._free(address)
+            self.num_bytes -= size
 
     def close(self) -> None:
         """Free what is idle now, and the rest when it comes back; the stream was waited for."""
@@ -66,3 +66,7 @@ class Pool:
             while addresses:
                 self._free(addresses.pop())
                 self.num_bytes -= size
+
+    def abandon(self) -> None:
+        """Close it without freeing anything, now or later: the device has failed."""
+        self._closed = self._lost = True

@@ -1,4 +1,4 @@
-"""Optimisation profiles: the ranges of shapes that an engine was built for, and the choice of one."""
+"""Optimisation profiles, the ranges of shapes that an engine was built for, and their choice."""
 
 from __future__ import annotations
 
