@@ -86,16 +86,6 @@ def _bundle_once(bundle_parts: dict, tmp_path_factory: pytest.TempPathFactory) -
     return folder
 
 
-@pytest.fixture(scope="session")
-def small_graphs() -> pathlib.Path:
-    import shutil
-    import tempfile
-
-    d = pathlib.Path(tempfile.mkdtemp())
-    shutil.copytree("/opt/tfwork/x5-trtrun-g", d / "fp32")
-    return d
-
-
 @pytest.fixture
 def bundle(_bundle_once: pathlib.Path, tmp_path: pathlib.Path) -> pathlib.Path:
     """A bundle of one's own, to be damaged at will."""
