@@ -11,6 +11,8 @@ import sys
 import pytest
 
 import tokenfuse_sdk as tf
+from tokenfuse_sdk.bundle import read_bundle
+from tokenfuse_sdk.graphs import GRAPHS
 
 EXAMPLES = pathlib.Path(__file__).resolve().parents[2] / "examples"
 
@@ -58,6 +60,32 @@ def test_folder_to_csv(tmp_path):
     assert again.returncode != 0
 
 
+def test_tensorrt_engines(exported, tmp_path):
+    pytest.importorskip("tensorrt_rtx_bindings")
+    from tokenfuse_export.tensorrt.targets import current_target
+
+    output = tmp_path / "engines"
+    # Its graphs are there already.
+    options = ("--model", exported, "--precision", "fp32")
+    done = run("tensorrt_engines.py", output, *options, "--target", "sm_86")
+    here, _ = current_target()
+    if here == "sm_86":
+        assert done.returncode == 0, done.stderr
+        assert "scene1.png: " in done.stdout
+    else:
+        assert done.returncode == 3, done.stderr
+        assert "built, but not run: " in done.stderr
+    assert read_bundle(output).engine_names == ("sm_86-fp32",)
+    assert [line.split(":")[0] for line in done.stdout.splitlines()[:3]] == [
+        f"sm_86-fp32 {graph}" for graph in GRAPHS
+    ]
+    # No TensorRT builds for it.
+    done = run("tensorrt_engines.py", tmp_path / "other", *options, "--target", "sm_99")
+    assert done.returncode == 1
+    assert done.stderr.startswith("not built: target=sm_99: ")
+    assert not (tmp_path / "other").exists()
+
+
 def test_every_example_is_listed_and_tested():
     names = sorted(path.name for path in EXAMPLES.glob("*.py"))
     listed = (EXAMPLES / "README.md").read_text(encoding="utf-8")
@@ -67,6 +95,7 @@ def test_every_example_is_listed_and_tested():
         "embed.py",
         "folder_to_csv.py",
         "foreign_runtime.py",
+        "tensorrt_engines.py",
         "triton_model.py",
         "triton_repository.py",
     ]
