@@ -1,8 +1,8 @@
 """The model `answer` of a Triton repository: pictures and questions to answers.
 
 `examples/triton_repository.py` copies this file to `answer/1/model.py`, and what it imports beside
-it. It is no script: the Python backend of Triton Inference Server runs it, and it runs the three
-graphs as models of the same server.
+it. It is no script: the Python backend of Triton Inference Server (23.04 or later) runs it, and it
+runs the three graphs as models of the same server.
 """
 
 from __future__ import annotations
@@ -25,20 +25,13 @@ def run(graph: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         model_name=graph,
         requested_output_names=[],
         inputs=[pb_utils.Tensor(name, value) for name, value in inputs.items()],
+        # A graph that runs on a GPU would leave its outputs there, where NumPy cannot read them.
+        preferred_memory=pb_utils.PreferredMemory(pb_utils.TRITONSERVER_MEMORY_CPU, 0),
     )
     response = request.exec()
     if response.has_error():
         raise pb_utils.TritonModelException(f"{graph}: {response.error().message()}")
-    return {tensor.name(): as_array(tensor) for tensor in response.output_tensors()}
-
-
-def as_array(tensor: pb_utils.Tensor) -> np.ndarray:
-    """On the host: a graph that ran on a GPU may leave its outputs there."""
-    if tensor.is_cpu():
-        return tensor.as_numpy()
-    import torch
-
-    return torch.from_dlpack(tensor.to_dlpack()).cpu().numpy()
+    return {tensor.name(): tensor.as_numpy() for tensor in response.output_tensors()}
 
 
 class TritonPythonModel:

@@ -181,14 +181,22 @@ def test_a_bad_request_is_told_so_and_the_others_are_answered(server):
 
 
 def test_weights_beside_a_graph_stay_beside_it(bundle, make_group, tmp_path):
+    import onnx
+
     group = make_group("onnx/fp32", bundle)
-    (group / "text_fusion.onnx.data").write_bytes(b"weights")
+    path = group / "text_fusion.onnx"
+    # y = x becomes y = x + weight, and the weight goes into a file of its own.
+    model = onnx.load(path)
+    weight = onnx.numpy_helper.from_array(np.array([3], np.float32), "weight")
+    model.graph.initializer.append(weight)
+    model.graph.node[0].CopyFrom(onnx.helper.make_node("Add", ["x", "weight"], ["y"]))
+    beside = {"location": f"{path.name}.data", "size_threshold": 0}
+    onnx.save_model(model, path, save_as_external_data=True, **beside)
     add_groups(bundle, bundle, {"onnx/fp32": group}, overwrite=True)
     write(bundle, tmp_path / "repository")
     version = tmp_path / "repository" / "text_fusion" / "1"
-    assert (version / "model.onnx" / "text_fusion.onnx.data").read_bytes() == b"weights"
-    graph = (group / "text_fusion.onnx").read_bytes()
-    assert (version / "model.onnx" / "model.onnx").read_bytes() == graph
+    served = onnxruntime.InferenceSession(version / "model.onnx" / "model.onnx")
+    assert served.run(None, {"x": np.array([4, 5], np.float32)})[0].tolist() == [7, 8]
     assert (tmp_path / "repository" / "decoder" / "1" / "model.onnx").is_file()
 
 

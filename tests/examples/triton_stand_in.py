@@ -1,7 +1,8 @@
 """What the Python backend of Triton Inference Server offers to a model, without the server.
 
-The server installs nowhere by pip. Here a request to another model is held against that model's
-config.pbtxt, as the server does, and then run by ONNX Runtime on the repository's own file.
+A server that pip installs needs an environment of its own: `test_triton_server.py` has it, where
+there is one. Here a request to another model is held against that model's config.pbtxt, as the
+server does, and then run by ONNX Runtime on the repository's own file.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import onnxruntime
 
 __all__ = ["DTYPES", "Tensor", "backend_utils", "check_tensors", "kind_of"]
 
+TRITONSERVER_MEMORY_CPU = 0
 DTYPES = {"TYPE_FP32": np.float32, "TYPE_INT32": np.int32, "TYPE_STRING": np.object_}
 
 
@@ -28,8 +30,10 @@ class Tensor:
     def as_numpy(self) -> np.ndarray:
         return self._array
 
-    def is_cpu(self) -> bool:
-        return True
+
+class PreferredMemory:
+    def __init__(self, kind: int, device: int) -> None:
+        assert (kind, device) == (TRITONSERVER_MEMORY_CPU, 0)
 
 
 class TritonError:
@@ -71,7 +75,12 @@ def backend_utils(repository: pathlib.Path, configs: dict[str, Any]) -> types.Mo
 
     class InferenceRequest:
         def __init__(
-            self, *, model_name: str, requested_output_names: list[str], inputs: list[Tensor]
+            self,
+            *,
+            model_name: str,
+            requested_output_names: list[str],
+            inputs: list[Tensor],
+            preferred_memory: PreferredMemory | None = None,
         ) -> None:
             self._model, self._outputs, self._inputs = model_name, requested_output_names, inputs
 
@@ -93,8 +102,15 @@ def backend_utils(repository: pathlib.Path, configs: dict[str, Any]) -> types.Mo
             return InferenceResponse(output_tensors=tensors)
 
     module = types.ModuleType("triton_python_backend_utils")
-    parts = (Tensor, TritonError, TritonModelException, InferenceResponse, InferenceRequest)
-    for part in parts:
+    module.TRITONSERVER_MEMORY_CPU = TRITONSERVER_MEMORY_CPU  # type: ignore[attr-defined]
+    for part in (
+        Tensor,
+        PreferredMemory,
+        TritonError,
+        TritonModelException,
+        InferenceResponse,
+        InferenceRequest,
+    ):
         setattr(module, part.__name__, part)
     return module
 
