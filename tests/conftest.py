@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import pathlib
 import shutil
 import sys
@@ -13,6 +14,7 @@ import pytest
 
 from tokenfuse_sdk.bundle import BudgetCount, PrecisionRecord, write_bundle
 from tokenfuse_sdk.config import ModelConfig
+from tokenfuse_sdk.graphs import GRAPHS, METADATA
 from tokenfuse_sdk.preprocess import PreprocessConfig
 from tokenfuse_sdk.sizes import named_config
 from tokenfuse_sdk.weights import expected_tensors
@@ -119,6 +121,44 @@ def record_of() -> Callable[..., PrecisionRecord]:
         )
 
     return make
+
+
+@pytest.fixture
+def make_group(
+    tmp_path: pathlib.Path,
+) -> Callable[[str, pathlib.Path], pathlib.Path]:
+    """A folder of a group's files, for a bundle: the graphs do nothing, the engines are none."""
+
+    def make(group: str, bundle: pathlib.Path) -> pathlib.Path:
+        folder = tmp_path / "groups" / group
+        folder.mkdir(parents=True)
+        kind, _, name = group.partition("/")
+        if kind == "engines":
+            files = {f"{graph}.engine": f"{graph} of {name}".encode() for graph in GRAPHS}
+            files |= {"engine.json": b"{}\n", "report.json": b"{}\n"}
+        else:
+            weights = hashlib.sha256((bundle / "model.safetensors").read_bytes()).hexdigest()
+            facts = {METADATA["precision"]: name, METADATA["weights"]: weights}
+            files = {f"{graph}.onnx": _empty_onnx(graph, facts) for graph in GRAPHS}
+        for file, data in files.items():
+            (folder / file).write_bytes(data)
+        return folder
+
+    return make
+
+
+def _empty_onnx(graph: str, facts: dict[str, str]) -> bytes:
+    """A model that gives its input back."""
+    from onnx import TensorProto, helper
+
+    x, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, ["B"]) for n in ("x", "y"))
+    node = helper.make_node("Identity", ["x"], ["y"])
+    model = helper.make_model(
+        helper.make_graph([node], graph, [x], [y]), opset_imports=[helper.make_opsetid("", 20)]
+    )
+    helper.set_model_props(model, facts)
+    data: bytes = model.SerializeToString()
+    return data
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tokenfuse_sdk.bundle.read import Bundle, read_bundle
     from tokenfuse_sdk.bundle.safetensors_file import read_safetensors
     from tokenfuse_sdk.bundle.write import (
+        add_groups,
         check_output,
         check_record,
         record_precisions,
@@ -32,6 +33,7 @@ __all__ = [
     "BudgetCount",
     "Bundle",
     "PrecisionRecord",
+    "add_groups",
     "check_asked",
     "check_output",
     "check_record",
@@ -50,6 +52,7 @@ _HOMES = {
     "BudgetCount": "precisions",
     "Bundle": "read",
     "PrecisionRecord": "precisions",
+    "add_groups": "write",
     "check_asked": "precisions",
     "check_output": "write",
     "check_record": "write",
