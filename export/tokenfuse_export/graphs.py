@@ -11,7 +11,7 @@ import dataclasses
 import torch
 from torch import Tensor, nn
 
-from tokenfuse_export.modules import Decoder, ImageEncoder, TextFusion
+from tokenfuse_export.modules import LEAST_TABLE, Decoder, ImageEncoder, TextFusion
 from tokenfuse_export.twins import twin_of
 from tokenfuse_sdk.graphs import fused_cache, known_cache
 from tokenfuse_training.model import JointModel
@@ -22,17 +22,21 @@ _BATCH = {0: "batch"}
 _LATENTS = {1: "num_latents"}
 _KNOWN = {2: "num_past_tokens"}
 # Lengths above 1, which the exporter would take for constants.
-_NUM_BATCH, _NUM_PAST = 2, 2
+_NUM_BATCH, _NUM_PAST, _NUM_ANSWER = 2, 2, LEAST_TABLE - 2
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Graph:
-    """How one graph is called: example values of its inputs, names of its outputs, free axes."""
+    """How one graph is called: example values of its inputs, names of its outputs, free axes.
+
+    `is_variadic`: all inputs but the first are one argument of the module.
+    """
 
     module: nn.Module
     inputs: dict[str, Tensor]
     outputs: tuple[str, ...]
     free: dict[str, dict[int, str]]
+    is_variadic: bool = False
 
 
 def graphs_of(model: JointModel, dtype: torch.dtype = torch.float32) -> dict[str, Graph]:
@@ -51,7 +55,7 @@ def graphs_of(model: JointModel, dtype: torch.dtype = torch.float32) -> dict[str
     if text.shape[1] > 2:
         # A padded row as well: the mask is part of the graph.
         text[-1, -2:] = config.pad_id
-    answer = ids(min(3, config.decoder.max_tokens))
+    answer = ids(_NUM_ANSWER)
     twin = twin_of(model, dtype)
     encoder, fusion = ImageEncoder(twin), TextFusion(twin)
     with torch.no_grad():
@@ -81,5 +85,6 @@ def graphs_of(model: JointModel, dtype: torch.dtype = torch.float32) -> dict[str
             {"answer_BA": _BATCH | {1: "num_answer_tokens"}}
             | {name: _BATCH | _KNOWN for name in names[0]}
             | {name: _BATCH | {2: "num_latents"} for name in names[1]},
+            is_variadic=True,
         ),
     }

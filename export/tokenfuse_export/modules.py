@@ -16,7 +16,11 @@ from tokenfuse_training.model.layers import activate
 from tokenfuse_training.model.resample import LatentResampler
 from tokenfuse_training.model.t5 import DecoderLayer, T5Attention, relative_buckets
 
-__all__ = ["Decoder", "ImageEncoder", "TextFusion"]
+__all__ = ["LEAST_TABLE", "Decoder", "ImageEncoder", "TextFusion"]
+
+# Rows of the decoder's biases, also for a model of shorter answers: room for the exporter's
+# example, whose lengths are above 1.
+LEAST_TABLE = 5
 
 
 def _bias_table(
@@ -148,7 +152,7 @@ class Decoder(nn.Module):
     def __init__(self, model: JointModel) -> None:
         super().__init__()
         self.embedding, self.decoder = model.embedding, model.decoder
-        text, length = model.config.text, model.config.decoder.max_tokens
+        text, length = model.config.text, max(LEAST_TABLE, model.config.decoder.max_tokens)
         table = _bias_table(
             model.decoder.relative_bias.weight,
             length,

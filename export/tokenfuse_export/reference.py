@@ -8,17 +8,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from tokenfuse_sdk.bundle import read_bundle
+from tokenfuse_sdk.bundle import Bundle, read_bundle
 from tokenfuse_sdk.config import ModelConfig
 from tokenfuse_sdk.errors import BundleMissingFileError
 from tokenfuse_sdk.shipped import find_bundle
 from tokenfuse_training.model import JointModel
 
-__all__ = ["load_reference"]
+__all__ = ["load_reference", "open_bundle", "reference_of"]
 
 
-def load_reference(bundle: str | os.PathLike[str]) -> JointModel:
-    """The float32 reference of a bundle, or of a shipped model's name.
+def open_bundle(bundle: str | os.PathLike[str]) -> Bundle:
+    """A verified bundle by its path or a shipped model's name.
 
     Raises:
         BundleError: it is missing, damaged or hostile; its kinds say which.
@@ -26,8 +26,21 @@ def load_reference(bundle: str | os.PathLike[str]) -> JointModel:
     folder = find_bundle(bundle)
     if not folder.exists():
         raise BundleMissingFileError(f"there is no bundle at {folder}; pass the path of one")
-    read = read_bundle(folder)
-    return _model_of(read.config, read.weights)
+    return read_bundle(folder)
+
+
+def reference_of(bundle: Bundle) -> JointModel:
+    """The float32 reference of a bundle."""
+    return _model_of(bundle.config, bundle.weights)
+
+
+def load_reference(bundle: str | os.PathLike[str]) -> JointModel:
+    """The float32 reference of a bundle by its path or a shipped model's name.
+
+    Raises:
+        BundleError: as `open_bundle`.
+    """
+    return reference_of(open_bundle(bundle))
 
 
 def _model_of(config: ModelConfig, weights: Any) -> JointModel:

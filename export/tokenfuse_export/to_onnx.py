@@ -1,30 +1,30 @@
-"""A model as three ONNX graphs: the picture, the question, one step of the answer.
+"""A model as three ONNX graphs: the picture, the question, new tokens of the answer.
 
 `image_encoder.onnx` turns prepared pictures into image tokens, `text_fusion.onnx` those and a
-question's ids into fused tokens, `decoder.onnx` fused tokens and the answer so far into logits.
-The split is that of the SDK: a picture is encoded once and asked many times.
-
-Shapes: B pictures with a question each, N latents, L text tokens, A answer tokens. B and N are
-fixed in the file, L and A are free. With a fixed batch, queries of the learned latents are
-constants of the graph.
+question's ids into fused tokens, `decoder.onnx` answer ids, behind those it has seen already,
+into logits. The split is that of the SDK: a picture is encoded once and asked many times. Batch,
+token budget and lengths are free: docs/export.md.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import importlib.util
-import json
 import os
 import pathlib
+from collections.abc import Sequence
+
+import torch
 
 from tokenfuse_export.errors import ExportError
-from tokenfuse_export.graphs import GRAPHS, graphs_of
-from tokenfuse_export.onnx_proto import clean_proto, export_graph
-from tokenfuse_export.reference import load_reference
-from tokenfuse_export.verify_onnx import ERROR_BOUND, GraphReport, check_graphs, refuse_errors
+from tokenfuse_export.graphs import graphs_of
+from tokenfuse_export.onnx_proto import clean_model, export_graph, facts_of, write_model
+from tokenfuse_export.reference import load_reference, open_bundle, reference_of
+from tokenfuse_export.verify_onnx import GraphCheck, check_graphs, refuse_errors
 from tokenfuse_sdk.atomic import atomic_folder
 from tokenfuse_sdk.config import ModelConfig
 from tokenfuse_sdk.errors import (
+    ConfigError,
     OutputExistsError,
     OutputPathError,
     UnsupportedModelError,
@@ -34,21 +34,18 @@ from tokenfuse_training.model import JointModel
 
 __all__ = [
     "DEFAULT_OPSET",
-    "ERROR_BOUND",
-    "GRAPHS",
     "ExportError",
-    "GraphReport",
     "OnnxExport",
-    "check_graphs",
+    "check_model",
     "export_onnx",
     "load_reference",
 ]
 
 # LayerNormalization is an op since 17, Gelu since 20: as single nodes both are found by every
-# runtime, without a pattern search.
+# runtime, without a pattern search. TensorRT 10.3 reads up to 20.
 DEFAULT_OPSET = 20
 _OPSETS = (17, 23)
-_MAX_BATCH = 1024
+_DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,23 +53,20 @@ class OnnxExport:
     """What `export_onnx` wrote.
 
     Attributes:
-        folder: with one file `<name>.onnx` per graph.
-        token_budget: N.
-        batch_size: B.
-        opset: of the default domain.
-        checked_with: the runtime that ran the graphs: "onnxruntime" or "onnx reference".
-        graphs: one report per graph, in the order of `GRAPHS`.
+        folder: with one folder per precision, in it one file `<graph>.onnx` per graph.
+        precisions: in the order of `GRAPH_PRECISIONS`.
+        opset: of the default domain, the only one.
+        checks: every graph of every precision against PyTorch.
     """
 
     folder: pathlib.Path
-    token_budget: int
-    batch_size: int
+    precisions: tuple[str, ...]
     opset: int
-    checked_with: str
-    graphs: tuple[GraphReport, ...]
+    checks: tuple[GraphCheck, ...]
 
 
-def _check_kind(config: ModelConfig) -> None:
+def check_model(config: ModelConfig) -> None:
+    """Raise UnsupportedModelError for a model that has no graphs."""
     if config.fusion.kind != "joint_adaptive":
         raise UnsupportedModelError(
             f"fusion.kind={config.fusion.kind!r} has no ONNX graphs; export a model of kind "
@@ -80,29 +74,34 @@ def _check_kind(config: ModelConfig) -> None:
         )
 
 
+def _checked_precisions(precisions: Sequence[str]) -> tuple[str, ...]:
+    """The precisions without repetition, in their order.
+
+    Raises:
+        ConfigError: none, or one that graphs do not have.
+    """
+    wanted = (precisions,) if isinstance(precisions, str) else tuple(precisions)
+    unknown = [name for name in wanted if name not in _DTYPES]
+    if unknown or not wanted:
+        raise ConfigError(f"precisions={precisions!r}: pass one or more of {', '.join(_DTYPES)}")
+    return tuple(name for name in _DTYPES if name in wanted)
+
+
 def export_onnx(
     model: JointModel | str | os.PathLike[str],
     folder: str | os.PathLike[str],
     *,
-    token_budget: int | None = None,
-    batch_size: int = 1,
+    precisions: Sequence[str] = ("fp32",),
     opset: int = DEFAULT_OPSET,
-    error_bound: float = ERROR_BOUND,
     overwrite: bool = False,
 ) -> OnnxExport:
-    """Write the three graphs of a model and check each against PyTorch.
-
-    The inputs are `image_BHW3` float32, `text_BL` int32 padded with 0 and `answer_BA` int32
-    that begins with the start id; weights are in the files. Each file's metadata holds the
-    model's config and the token budget.
+    """Write the three graphs of a model in each precision and check each against PyTorch.
 
     Args:
         model: the float32 reference, the path of a bundle, or a shipped model's name.
-        folder: made; holds `image_encoder.onnx`, `text_fusion.onnx` and `decoder.onnx`.
-        token_budget: N; None is the full budget.
-        batch_size: B, fixed in the graphs.
+        folder: made; holds `<precision>/<graph>.onnx`.
+        precisions: of `GRAPH_PRECISIONS`.
         opset: 17 to 23.
-        error_bound: on each graph's worst error over the root mean square of its output.
         overwrite: replace a folder that is there.
 
     Returns:
@@ -110,56 +109,53 @@ def export_onnx(
 
     Raises:
         UnsupportedModelError: the fusion is one of the baselines.
-        TokenBudgetError: not one of the model's budgets.
+        ConfigError: a precision or opset that there is not.
         OutputExistsError, OutputPathError: the folder is there and `overwrite` is false, or its
             path is empty.
-        ExportError: onnx or onnxscript is missing, or a graph is further from PyTorch than
-            `error_bound`; nothing is written.
+        ExportError: onnx or onnxscript is missing, or a graph is too far from PyTorch; nothing
+            is written.
     """
-    _need_packages()
-    import onnx
-
-    if not isinstance(model, JointModel):
-        model = load_reference(model)
-    _check_kind(model.config)
-    batch_size = checked_int("batch_size", batch_size, 1, _MAX_BATCH)
+    need_packages()
+    chosen = _checked_precisions(precisions)
     opset = checked_int("opset", opset, *_OPSETS)
-    budget = model.check_budget(token_budget)
     if not os.fspath(folder):
         raise OutputPathError("folder='': need the path of a folder to make")
     target = pathlib.Path(folder)
     if target.exists() and not overwrite:
         raise OutputExistsError(f"{target} is there already; pass overwrite=True to replace it")
-    facts = {
-        "tokenfuse.config": json.dumps(model.config.to_dict(), sort_keys=True),
-        "tokenfuse.token_budget": str(budget),
-    }
+    digest = ""
+    if not isinstance(model, JointModel):
+        bundle = open_bundle(model)
+        model, digest = reference_of(bundle), bundle.digest
+    check_model(model.config)
     was_training = model.training
     model.eval()
     try:
         with atomic_folder(target, overwrite=overwrite) as temporary:
-            for name, graph in graphs_of(model, budget, batch_size).items():
-                proto = export_graph(graph, opset)
-                clean_proto(proto, facts)
-                onnx.checker.check_model(proto)
-                (temporary / f"{name}.onnx").write_bytes(proto.SerializeToString())
-            runtime, reports = check_graphs(
-                model, temporary, token_budget=budget, batch_size=batch_size
-            )
-            refuse_errors(reports, error_bound)
+            checks: tuple[GraphCheck, ...] = ()
+            for precision in chosen:
+                _write_graphs(model, temporary / precision, precision, opset, digest)
+                found = check_graphs(model, temporary / precision, precision)
+                refuse_errors(found)
+                checks += found
     finally:
         model.train(was_training)
-    return OnnxExport(
-        folder=target,
-        token_budget=budget,
-        batch_size=batch_size,
-        opset=opset,
-        checked_with=runtime,
-        graphs=reports,
-    )
+    return OnnxExport(folder=target, precisions=chosen, opset=opset, checks=checks)
 
 
-def _need_packages() -> None:
+def _write_graphs(
+    model: JointModel, folder: pathlib.Path, precision: str, opset: int, digest: str
+) -> None:
+    folder.mkdir()
+    facts = facts_of(model.config, precision, digest)
+    for name, graph in graphs_of(model, _DTYPES[precision]).items():
+        proto = export_graph(graph, model.config, opset)
+        clean_model(proto, facts)
+        write_model(proto, folder / f"{name}.onnx")
+
+
+def need_packages() -> None:
+    """Raise ExportError where a package that writes ONNX is not installed."""
     lacking = [name for name in ("onnx", "onnxscript") if importlib.util.find_spec(name) is None]
     if lacking:
         raise ExportError(

@@ -1,4 +1,4 @@
-"""The ONNX graphs against PyTorch: every length, budget and batch; what is refused."""
+"""The ONNX graphs against PyTorch: every length, budget and batch; what is in them; refusals."""
 
 from __future__ import annotations
 
@@ -11,34 +11,29 @@ import numpy as np
 import pytest
 import torch
 
+from tokenfuse_sdk.bundle import read_bundle
 from tokenfuse_sdk.config import FUSION_KINDS, ModelConfig
 from tokenfuse_sdk.errors import (
     BundleMissingFileError,
     ConfigError,
     OutputExistsError,
     OutputPathError,
-    TokenBudgetError,
     UnsupportedModelError,
 )
+from tokenfuse_sdk.graphs import GRAPHS, METADATA, fused_cache, known_cache, text_lengths
 from tokenfuse_training.model import JointModel
 
 onnx = pytest.importorskip("onnx", reason="needs the package onnx")
 pytest.importorskip("onnxscript", reason="needs the package onnxscript")
 
+from tokenfuse_export.run_onnx import open_onnx  # noqa: E402
 from tokenfuse_export.to_onnx import (  # noqa: E402
-    ERROR_BOUND,
-    GRAPHS,
     ExportError,
-    GraphReport,
     OnnxExport,
     export_onnx,
     load_reference,
 )
-from tokenfuse_export.verify_onnx import (  # noqa: E402
-    refuse_errors,
-    run_with_onnxruntime,
-    run_with_reference,
-)
+from tokenfuse_export.verify_onnx import GraphCheck, refuse_errors  # noqa: E402
 
 # float32 sums in another order, for a model of a few layers.
 _BOUND = 2e-5
@@ -47,14 +42,14 @@ _BOUND = 2e-5
 @pytest.fixture(scope="module")
 def exported(_bundle_once: pathlib.Path, tmp_path_factory: Any) -> tuple[JointModel, OnnxExport]:
     folder = tmp_path_factory.mktemp("onnx") / "graphs"
-    return load_reference(_bundle_once), export_onnx(_bundle_once, folder)
+    export = export_onnx(_bundle_once, folder, precisions=("bf16", "fp32", "fp16"))
+    return load_reference(_bundle_once), export
 
 
-def _open(path: pathlib.Path) -> Any:
-    try:
-        return run_with_onnxruntime(path)
-    except ImportError:
-        return run_with_reference(path)
+@pytest.fixture(scope="module")
+def calls(exported: tuple[JointModel, OnnxExport]) -> dict[str, Any]:
+    folder = exported[1].folder / "fp32"
+    return {name: open_onnx(folder / f"{name}.onnx", "fp32") for name in GRAPHS}
 
 
 def _config(bundle_parts: dict, **parts: dict) -> ModelConfig:
@@ -77,99 +72,203 @@ def _ids(model: JointModel, length: int, seed: int = 3, batch_size: int = 1) -> 
     return rng.integers(2, model.config.text.vocab_size, shape).astype(np.int32)
 
 
-def test_three_files_and_their_report(exported):
-    model, export = exported
-    assert tuple(report.name for report in export.graphs) == GRAPHS
-    assert sorted(path.name for path in export.folder.iterdir()) == sorted(
-        f"{name}.onnx" for name in GRAPHS
-    )
-    assert export.token_budget == model.config.fusion.num_latents
-    for report in export.graphs:
-        assert report.max_abs_error > 0
-        assert report.max_rel_error < _BOUND < ERROR_BOUND
-        assert report.size_bytes == (export.folder / f"{report.name}.onnx").stat().st_size
+def _no_past(config: ModelConfig, batch_size: int) -> dict[str, np.ndarray]:
+    heads, head_dim = config.decoder.num_heads, config.decoder.head_dim
+    empty = np.zeros((batch_size, heads, 0, head_dim), np.float32)
+    return dict.fromkeys(known_cache(config), empty)
 
 
-def test_shapes_names_and_facts(exported):
+def _renamed(values: dict[str, np.ndarray], names: Any, new_names: Any) -> dict[str, np.ndarray]:
+    return {new: values[name] for name, new in zip(names, new_names, strict=True)}
+
+
+def _fused_past(config: ModelConfig, fused: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return _renamed(fused, fused_cache(config, "present"), fused_cache(config))
+
+
+def _check_chain(
+    model: JointModel, calls: dict[str, Any], *, budget: int, batch: int, lengths: tuple[int, int]
+) -> None:
+    """All three graphs, each fed by the one before: at once, and step by step with a cache."""
+    text_length, answer_length = lengths
+    config = model.config
+    image = np.random.default_rng(1).uniform(-1, 1, (batch, 32, 32, 3)).astype(np.float32)
+    text, answer = _ids(model, text_length, 3, batch), _ids(model, answer_length, 4, batch)
+    text[-1, text_length // 2 + 1 :] = 0
+    with torch.no_grad():
+        f_BND = model.encode_image(torch.from_numpy(image), budget)
+        fused, mask = model.fuse(f_BND, torch.from_numpy(text), budget)
+        logits = model.decode(torch.from_numpy(answer), fused, mask)
+    # A smaller budget is the beginning of the full one.
+    got_f = calls["image_encoder"]({"image_BHW3": image})["f_BND"][:, :budget].copy()
+    _assert_close(got_f, f_BND)
+    got = calls["text_fusion"]({"f_BND": got_f, "text_BL": text})
+    _assert_close(got["fused_BNT"], fused)
+    cache = _fused_past(config, got)
+    at_once = calls["decoder"]({"answer_BA": answer} | _no_past(config, batch) | cache)
+    _assert_close(at_once["logits_BAV"], logits)
+    past, steps = _no_past(config, batch), []
+    for i in range(answer_length):
+        step = calls["decoder"]({"answer_BA": answer[:, i : i + 1]} | past | cache)
+        steps.append(step["logits_BAV"])
+        past = _renamed(step, known_cache(config, "present"), known_cache(config))
+    _assert_close(np.concatenate(steps, axis=1), logits)
+    for name, value in past.items():
+        assert value.shape[2] == answer_length
+        present = at_once[name.replace("past_key_values", "present")]
+        np.testing.assert_allclose(value, present, rtol=0, atol=1e-4)
+
+
+def test_files_and_their_report(exported):
+    _, export = exported
+    assert export.precisions == ("fp32", "fp16", "bf16")
+    assert [(check.precision, check.graph) for check in export.checks] == [
+        (precision, name) for precision in export.precisions for name in GRAPHS
+    ]
+    for precision in export.precisions:
+        names = {path.name for path in (export.folder / precision).iterdir()}
+        assert names == {f"{name}.onnx" for name in GRAPHS}
+    for check in export.checks:
+        assert check.max_abs_error > 0
+        assert check.cosine > 0.99
+        assert check.precision != "fp32" or check.max_rel_error < _BOUND
+
+
+@pytest.mark.parametrize("budget", [2, 4, 8])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_every_budget_in_batches(exported, calls, budget, batch):
+    _check_chain(exported[0], calls, budget=budget, batch=batch, lengths=(16, 5))
+
+
+@pytest.mark.parametrize("lengths", [(1, 1), (2, 2), (13, 7), (64, 32)])
+def test_every_length(exported, calls, lengths):
+    _check_chain(exported[0], calls, budget=8, batch=2, lengths=lengths)
+
+
+def test_the_token_map_is_the_mean_attention_of_the_resampler(exported, calls):
+    model, _ = exported
+    image = np.random.default_rng(1).uniform(-1, 1, (2, 32, 32, 3)).astype(np.float32)
+    got = calls["image_encoder"]({"image_BHW3": image})["weights_BNS"]
+    with torch.no_grad():
+        part = model.fusion.image_resampler
+        phi = part.attention
+        q = phi.query(part.latents).unflatten(-1, (phi.num_heads, -1))
+        tokens = model.image_projection(model.vision(torch.from_numpy(image)))
+        k = phi.key(tokens).unflatten(-1, (phi.num_heads, -1))
+        scores = torch.einsum("nhd,bshd->bhns", q, k) / q.shape[-1] ** 0.5
+        want = torch.softmax(scores, -1).mean(1)
+    np.testing.assert_allclose(got, want.numpy(), rtol=0, atol=1e-6)
+
+
+def test_names_free_axes_and_facts(exported, _bundle_once):
     model, export = exported
     config = model.config
-    free = {"text_BL": "num_text_tokens", "answer_BA": "num_answer_tokens"}
-    for name in GRAPHS:
-        proto = onnx.load(export.folder / f"{name}.onnx")
-        assert [(o.domain, o.version) for o in proto.opset_import] == [("", export.opset)]
-        facts = {prop.key: prop.value for prop in proto.metadata_props}
-        assert ModelConfig.from_dict(json.loads(facts["tokenfuse.config"])) == config
-        assert facts["tokenfuse.token_budget"] == str(export.token_budget)
-        for value in proto.graph.input:
-            dims = value.type.tensor_type.shape.dim
-            named = [dim.dim_param for dim in dims if dim.dim_param]
-            assert named == ([free[value.name]] if value.name in free else [])
-        assert not any(tensor.external_data for tensor in proto.graph.initializer)
+    batch, latents = "batch", "num_latents"
+    inputs = {
+        "image_encoder": {"image_BHW3": [batch]},
+        "text_fusion": {"f_BND": [batch, latents], "text_BL": [batch, "num_text_tokens"]},
+        "decoder": {"answer_BA": [batch, "num_answer_tokens"]}
+        | {name: [batch, "num_past_tokens"] for name in known_cache(config)}
+        | {name: [batch, latents] for name in fused_cache(config)},
+    }
+    outputs = {
+        "image_encoder": ["f_BND", "weights_BNS"],
+        "text_fusion": ["fused_BNT", *fused_cache(config, "present")],
+        "decoder": ["logits_BAV", *known_cache(config, "present")],
+    }
+    float32, int32 = onnx.TensorProto.FLOAT, onnx.TensorProto.INT32
+    for precision in export.precisions:
+        for name in GRAPHS:
+            proto = onnx.load(export.folder / precision / f"{name}.onnx")
+            assert [(o.domain, o.version) for o in proto.opset_import] == [("", 20)]
+            assert {node.domain for node in proto.graph.node} == {""}
+            facts = {prop.key: prop.value for prop in proto.metadata_props}
+            assert ModelConfig.from_dict(json.loads(facts[METADATA["config"]])) == config
+            assert facts[METADATA["precision"]] == precision
+            assert facts[METADATA["weights"]] == read_bundle(_bundle_once).digest
+            assert json.loads(facts[METADATA["lengths"]]) == list(text_lengths(config))
+            assert {v.name: _free_axes(v) for v in proto.graph.input} == inputs[name]
+            assert [v.name for v in proto.graph.output] == outputs[name]
+            for value in (*proto.graph.input, *proto.graph.output):
+                is_ids = value.name in ("text_BL", "answer_BA")
+                assert value.type.tensor_type.elem_type == (int32 if is_ids else float32)
+    order = [v.name for v in onnx.load(export.folder / "fp32" / "decoder.onnx").graph.input]
+    assert order[1:] == [
+        f"past_key_values.{i}.{source}.{part}"
+        for i in range(config.decoder.num_layers)
+        for source in ("decoder", "encoder")
+        for part in ("key", "value")
+    ]
+
+
+def _free_axes(value: Any) -> list[str]:
+    return [dim.dim_param for dim in value.type.tensor_type.shape.dim if dim.dim_param]
 
 
 def test_ops_that_runtimes_know_as_one_node(exported):
     model, export = exported
-    ops = [node.op_type for node in onnx.load(export.folder / "image_encoder.onnx").graph.node]
-    layers = model.config.vision.num_layers
-    assert ops.count("LayerNormalization") == 2 * layers + 1
-    assert ops.count("Gelu") == layers + len(model.config.vision.stem_widths)
-    assert "Erf" not in ops and "Expand" not in ops
+    for precision in export.precisions:
+        path = export.folder / precision / "image_encoder.onnx"
+        ops = [node.op_type for node in onnx.load(path).graph.node]
+        layers = model.config.vision.num_layers
+        assert ops.count("LayerNormalization") == 2 * layers + 1
+        assert ops.count("Gelu") == layers + len(model.config.vision.stem_widths)
+        assert "Erf" not in ops
+
+
+def _types(proto: Any) -> dict[str, int]:
+    """The element type of every value of a graph."""
+    inferred = onnx.shape_inference.infer_shapes(proto, strict_mode=True).graph
+    values = (*inferred.value_info, *inferred.input, *inferred.output)
+    return {v.name: v.type.tensor_type.elem_type for v in values} | {
+        t.name: t.data_type for t in inferred.initializer
+    }
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+@pytest.mark.parametrize("name", GRAPHS)
+def test_what_is_rounded_and_what_is_not(exported, precision, name):
+    """Products are of 16 bits; norms, softmax and sums over many values are of float32."""
+    proto = onnx.load(exported[1].folder / precision / f"{name}.onnx")
+    types, float32 = _types(proto), onnx.TensorProto.FLOAT
+    half = {"fp16": onnx.TensorProto.FLOAT16, "bf16": onnx.TensorProto.BFLOAT16}[precision]
+    seen = set()
+    for node in proto.graph.node:
+        of = {types[key] for key in (*node.input, *node.output)} - {onnx.TensorProto.INT64}
+        if node.op_type in ("LayerNormalization", "Softmax", "ReduceMean", "Pow", "Sqrt", "Div"):
+            assert of == {float32}, node
+            seen.add(node.op_type)
+        elif node.op_type == "MatMul" or (node.op_type == "Conv" and precision == "fp16"):
+            assert of == {half}, node
+            seen.add(node.op_type)
+    assert {"MatMul", "Softmax", "ReduceMean"} <= seen
 
 
 def test_the_files_say_nothing_of_this_machine(exported):
     _, export = exported
-    for path in export.folder.iterdir():
+    for path in export.folder.rglob("*.onnx"):
         data = path.read_bytes()
         for word in (b"site-packages", str(pathlib.Path(__file__).parents[2]).encode(), b".py"):
             assert word not in data
 
 
-@pytest.mark.parametrize("length", [1, 2, 13, 64])
-def test_every_text_length(exported, length):
-    model, export = exported
-    assert length <= model.config.text.max_tokens
-    text = _ids(model, length)
-    text[:, length // 2 + 1 :] = 0
-    image = np.random.default_rng(1).uniform(-1, 1, (1, 32, 32, 3)).astype(np.float32)
-    with torch.no_grad():
-        f_BND = model.encode_image(torch.from_numpy(image))
-        fused, _ = model.fuse(f_BND, torch.from_numpy(text))
-    got = _open(export.folder / "image_encoder.onnx")(image_BHW3=image)
-    _assert_close(got, f_BND)
-    run = _open(export.folder / "text_fusion.onnx")
-    _assert_close(run(f_BND=f_BND.numpy(), text_BL=text), fused)
-
-
-@pytest.mark.parametrize("length", [1, 2, 32])
-def test_every_answer_length(exported, length):
-    model, export = exported
-    answer = _ids(model, length)
-    num_latents, width = export.token_budget, model.config.text.width
-    fused = torch.randn(1, num_latents, width, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        want = model.decode(torch.from_numpy(answer), fused, None)
-    run = _open(export.folder / "decoder.onnx")
-    _assert_close(run(answer_BA=answer, fused_BNT=fused.numpy()), want)
-
-
-def test_another_budget_batch_resampler_and_opset(bundle_parts, tmp_path):
+def test_another_resampler_opset_and_the_shortest_answers(bundle_parts, tmp_path):
     config = _config(
         bundle_parts,
         vision={"class_token": True, "stem_widths": ()},
         fusion={"resampler": "spatial", "combination": "residual", "activation": "gelu_tanh"},
+        decoder={"max_tokens": 2},
     )
     torch.manual_seed(0)
     model = JointModel(config).train()
-    export = export_onnx(model, tmp_path / "graphs", token_budget=4, batch_size=2, opset=17)
+    export = export_onnx(model, tmp_path / "graphs", opset=17)
     assert model.training
-    assert (export.token_budget, export.batch_size, export.opset) == (4, 2, 17)
-    text = _ids(model, 9, batch_size=2)
-    text[1, 5:] = 0
-    f_BND = torch.randn(2, 4, config.fusion.width, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        fused, _ = model.eval().fuse(f_BND, torch.from_numpy(text), 4)
-    run = _open(export.folder / "text_fusion.onnx")
-    _assert_close(run(f_BND=f_BND.numpy(), text_BL=text), fused)
+    proto = onnx.load(export.folder / "fp32" / "decoder.onnx")
+    assert [(o.domain, o.version) for o in proto.opset_import] == [("", 17)]
+    # No bundle: there is no file whose hash it could be.
+    assert {p.key: p.value for p in proto.metadata_props}[METADATA["weights"]] == ""
+    calls = {name: open_onnx(export.folder / "fp32" / f"{name}.onnx", "fp32") for name in GRAPHS}
+    _check_chain(model.eval(), calls, budget=4, batch=2, lengths=(9, 2))
 
 
 @pytest.mark.parametrize("kind", [kind for kind in FUSION_KINDS if kind != "joint_adaptive"])
@@ -183,9 +282,14 @@ def test_a_baseline_is_refused(bundle_parts, tmp_path, kind):
 def test_options_that_are_refused(bundle_parts, tmp_path):
     model = JointModel(bundle_parts["config"])
     target = tmp_path / "graphs"
-    with pytest.raises(TokenBudgetError, match="token_budget=3"):
-        export_onnx(model, target, token_budget=3)
-    for options in ({"opset": 16}, {"opset": 24}, {"batch_size": 0}, {"batch_size": True}):
+    for options in (
+        {"opset": 16},
+        {"opset": 24},
+        {"opset": True},
+        {"precisions": ()},
+        {"precisions": ("fp64",)},
+        {"precisions": "int4"},
+    ):
         with pytest.raises(ConfigError, match=next(iter(options))):
             export_onnx(model, target, **options)
     with pytest.raises(BundleMissingFileError):
@@ -198,10 +302,23 @@ def test_options_that_are_refused(bundle_parts, tmp_path):
     assert list(target.iterdir()) == []
 
 
-@pytest.mark.parametrize("error", [2e-3, float("inf"), float("nan")])
-def test_a_wrong_graph_is_refused(error):
-    report = GraphReport(
-        name="decoder", size_bytes=1, num_nodes=1, max_abs_error=error, max_rel_error=error
+@pytest.mark.parametrize(
+    ("precision", "error", "cosine"),
+    [
+        ("fp32", 2e-4, 1.0),
+        ("fp32", float("inf"), 0.0),
+        ("fp32", float("nan"), 0.0),
+        ("fp16", 0.1, 0.99),
+        ("bf16", 0.1, float("nan")),
+    ],
+)
+def test_a_wrong_graph_is_refused(precision, error, cosine):
+    check = GraphCheck(
+        precision=precision,
+        graph="decoder",
+        max_abs_error=error,
+        max_rel_error=error,
+        cosine=cosine,
     )
     with pytest.raises(ExportError, match="decoder"):
-        refuse_errors([report], 1e-3)
+        refuse_errors([check])

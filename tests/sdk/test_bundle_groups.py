@@ -46,7 +46,6 @@ def test_groups_join_a_bundle_and_nothing_else_changes(bundle, make_group, tmp_p
     target = bundle if in_place else tmp_path / "exported"
     names = ("engines/sm_120-fp16", "onnx/int8_fp16", "engines/sm_86-bf16", "onnx/fp32")
     groups = {name: make_group(name, bundle) for name in names}
-    (groups["onnx/fp32"] / "decoder.onnx.data").write_bytes(b"")
     add_groups(bundle, target, groups, overwrite=in_place)
     after = contents(target)
     added = {

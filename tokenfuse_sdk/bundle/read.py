@@ -5,15 +5,14 @@ from __future__ import annotations
 import dataclasses
 import os
 import pathlib
-import types
 from collections.abc import Mapping
 
 import numpy as np
 
 from tokenfuse_sdk.background import Background
 from tokenfuse_sdk.bundle.files import bundle_errors, map_file, read_file
-from tokenfuse_sdk.bundle.folder import check_folder, check_groups, check_is_folder, folder_of
-from tokenfuse_sdk.bundle.groups import ENGINES, ONNX, check_group_name, members_of
+from tokenfuse_sdk.bundle.folder import check_folder, check_groups, folder_of
+from tokenfuse_sdk.bundle.groups import ENGINES, ONNX, members_of
 from tokenfuse_sdk.bundle.manifest import (
     FILE_CAPS,
     MANIFEST_CAP,
@@ -21,6 +20,7 @@ from tokenfuse_sdk.bundle.manifest import (
     Manifest,
     parse_manifest,
 )
+from tokenfuse_sdk.bundle.opening import open_group
 from tokenfuse_sdk.bundle.precisions import MEASURE_AGAIN, PRECISIONS_NAME, PrecisionRecord
 from tokenfuse_sdk.bundle.safetensors_file import MAX_HEADER_BYTES, read_safetensors
 from tokenfuse_sdk.bundle.weights_file import WEIGHTS_NAME, mapped_weights
@@ -100,7 +100,7 @@ class Bundle:
     def open_group(self, group: str) -> Mapping[str, MappedFile]:
         """The files of a group, verified and mapped: they are open as long as one has them.
 
-        What an ONNX file says is not checked: see `tokenfuse_sdk.onnx_file`.
+        What an ONNX file refers to is checked as well: see `tokenfuse_sdk.onnx_file`.
 
         Args:
             group: "onnx/PRECISION", or "engines/" and one of `engine_names`.
@@ -109,25 +109,14 @@ class Bundle:
             A file's own name to the file.
 
         Raises:
-            BundlePathError: the format has no such group.
+            BundlePathError: the format has no such group, or a graph refers to a file or to bytes
+                elsewhere.
             BundleMissingFileError: the bundle has none.
-            BundleError: a file is not the one that the manifest lists.
+            BundleHashError: a file is not the one that the manifest lists, or a graph is another
+                model's.
+            BundleError: a file or a graph is wrong in another way.
         """
-        check_group_name(group)
-        groups = members_of(self.manifest.files)
-        names = groups.get(group)
-        if names is None:
-            raise BundleMissingFileError(
-                f"{self.path} has no {group}, but {', '.join(groups) or 'no group at all'}; make "
-                "one with `tokenfuse export` or `tokenfuse build`"
-            )
-        for folder in (self.path / group).parent, self.path / group:
-            check_is_folder(folder)  # It may be a link since.
-        files = {}
-        for name in names:
-            path, entry = self.path / group / name, self.manifest.files[f"{group}/{name}"]
-            files[name] = map_file(path, entry.size, entry)
-        return types.MappingProxyType(files)
+        return open_group(self.path, self.manifest, group)
 
     def check_unchanged(self) -> None:
         """Raise BundleSizeError where the weights file was written to since it was verified."""

@@ -77,7 +77,9 @@ def rewrite(
         for name in new:
             shutil.copymode(bundle.path / MANIFEST_NAME, folder / name)
         # A file that changed meanwhile ends it here.
-        read_bundle(folder)
+        written = read_bundle(folder)
+        for group in groups:
+            written.open_group(group)
         _folder_modes(bundle.path, folder)
 
 

@@ -171,6 +171,7 @@ def add_groups(
         BundleExistsError: the target exists, and is no bundle or `overwrite` was not given.
         BundlePathError: a group that the format does not have, or a file that the group has not.
         BundleMissingFileError: a group is not complete.
+        BundleHashError: graphs that were exported from other weights.
         BundleError, ConfigError: what was given does not make a valid bundle; nothing is left.
     """
     path = folder_of(target)

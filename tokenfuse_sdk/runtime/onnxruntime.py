@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Any
@@ -25,7 +26,8 @@ CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 ON_CUDA = frozenset({CUDA, "TensorrtExecutionProvider", "NvTensorRTRTXExecutionProvider"})
 # What a model's time goes into. A GPU leaves arithmetic on shapes to the CPU, which is no fallback.
 _WORK = frozenset({"Conv", "Gelu", "Gemm", "LayerNormalization", "MatMul", "Softmax"})
-_ERRORS_ONLY, _NOTHING = 3, 4
+# Of its logs: what it would write to standard error is in its exceptions, too.
+_NOTHING = 4
 
 
 def load_onnxruntime() -> ModuleType:
@@ -34,12 +36,17 @@ def load_onnxruntime() -> ModuleType:
     Raises:
         DeviceError: it is not there, or does not load; says why and what to do.
     """
+    is_first = "onnxruntime" not in sys.modules
     try:
-        return importlib.import_module("onnxruntime")
+        module = importlib.import_module("onnxruntime")
     except ImportError as error:
         raise DeviceError(
             f"backend='onnxruntime' needs the package onnxruntime ({error}): {INSTALL}"
         ) from error
+    if is_first:
+        # Of the process: whoever loaded it before us may want to read its warnings.
+        module.set_default_logger_severity(_NOTHING)
+    return module
 
 
 @contextlib.contextmanager
@@ -103,7 +110,6 @@ class OnnxRuntimeExecutor:
         folder: str | os.PathLike[str] | None,
     ) -> Any:
         options = self._module.SessionOptions()
-        # What it would write to standard error is in its exceptions, too.
         options.log_severity_level = _NOTHING
         options.intra_op_num_threads, options.inter_op_num_threads = num_threads, 1
         # Each session has threads of its own: those of one must not spin while another runs.

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from tokenfuse_sdk.config import ModelConfig
+from tokenfuse_sdk.errors import UnsupportedModelError
 from tokenfuse_sdk.graphs import fused_cache, known_cache, text_length_for, text_lengths
 from tokenfuse_sdk.runtime.graphs.executor import GraphExecutor
 from tokenfuse_sdk.runtime.graphs.greedy import log_probs_of, top_ids
@@ -25,9 +26,9 @@ __all__ = ["GraphRuntime"]
 class GraphRuntime:
     """Runs a model's graphs on any executor, as a `BatchRuntime`.
 
-    Members of a batch are computed as rows of the same products. Questions of different lengths
-    classes are not: what a member gets is the same whatever the others ask, but for the order of
-    float sums, which a runtime may choose by the number of rows.
+    Members of a batch are rows of the same products, but only those whose questions are padded to
+    the same length. So what a member gets does not depend on what the others are or ask; by how
+    many they are, the executor may choose another order of float sums.
 
     Args:
         config: the model.
@@ -78,12 +79,14 @@ class GraphRuntime:
     ) -> tuple[FloatArray, FloatArray]:
         outputs = ("f_BND", "weights_BNS")
         values = self._encode(image_HW3[np.newaxis], outputs)
-        f_BND, weights_BNS = (self._executor.get(values[name]) for name in outputs)
+        f_BND = self._tokens(values["f_BND"])
+        weights_BNS = self._host(
+            values["weights_BNS"], f_BND.shape[1], self._config.vision.num_tokens
+        )
         return f_BND[0, :token_budget].copy(), weights_BNS[0, :token_budget].copy()
 
     def encode_images(self, images_BHW3: FloatArray, token_budget: int) -> FloatArray:
-        value = self._encode(images_BHW3, ("f_BND",))["f_BND"]
-        f_BND: FloatArray = self._executor.get(value)
+        f_BND = self._tokens(self._encode(images_BHW3, ("f_BND",))["f_BND"])
         return np.ascontiguousarray(f_BND[: len(images_BHW3), :token_budget])
 
     def generate(
@@ -107,7 +110,7 @@ class GraphRuntime:
         self, image_HW3: FloatArray, token_budget: int, text_ids: IdArray, max_tokens: int
     ) -> tuple[FloatArray, IdArray, FloatArray]:
         f_value = self._encode(image_HW3[np.newaxis], ("f_BND",))["f_BND"]
-        f_ND: FloatArray = self._executor.get(f_value)[0, :token_budget].copy()
+        f_ND: FloatArray = self._tokens(f_value)[0, :token_budget].copy()
         if token_budget != self._config.fusion.num_latents:
             f_value = self._one(f_ND)
         ids, log_probs = self._write(f_value, [text_ids], max_tokens)[0]
@@ -126,11 +129,28 @@ class GraphRuntime:
     def fuse(self, f_ND: FloatArray, text_ids: IdArray) -> FloatArray:
         inputs = {"f_BND": self._one(f_ND), "text_BL": self._padded([text_ids])}
         fused_BNT = self._executor.run("text_fusion", inputs, ("fused_BNT",))["fused_BNT"]
-        fused_NT: FloatArray = self._executor.get(fused_BNT)[0]
+        fused_NT: FloatArray = self._host(fused_BNT, len(f_ND), self._config.text.width)[0]
         return fused_NT
 
     def memory_report(self) -> dict[str, int]:
         return self._executor.memory_report()
+
+    def _host(self, value: Any, rows: int, width: int) -> FloatArray:
+        """A value (B, rows, width) on the host: a graph is a file, which may give anything."""
+        array: FloatArray = self._executor.get(value)
+        if array.dtype != np.float32 or array.ndim != 3 or array.shape[1:] != (rows, width):
+            raise UnsupportedModelError(
+                f"a graph of {self._config.name!r} gives {array.dtype} {list(array.shape)}; its "
+                f"config says float32 [batch, {rows}, {width}]: export the graphs again"
+            )
+        return array
+
+    def _tokens(self, value: Any) -> FloatArray:
+        fusion = self._config.fusion
+        return self._host(value, fusion.num_latents, fusion.width)
+
+    def _logits(self, value: Any, num_ids: int) -> FloatArray:
+        return self._host(value, num_ids, self._config.text.vocab_size)
 
     def _filled(self, array_B: Any) -> Any:
         """The rows, and copies of the last one up to the next batch that a graph takes."""
@@ -169,32 +189,30 @@ class GraphRuntime:
     def _write(
         self, f_value: Any, texts: Sequence[IdArray], max_tokens: int
     ) -> list[tuple[IdArray, FloatArray]]:
-        """Greedy answers to questions of one length class; what follows an end is dropped."""
+        """Greedy answers to questions that are padded to one length; what follows an end is
+        dropped."""
         size, end = len(texts), self._config.eos_id
         fused = self._fuse(f_value, texts)
-        ids_B1 = self._filled(np.full((size, 1), self._config.start_id, np.int32))
-        known = self._nothing_known(len(ids_B1))
-        steps: list[IdArray] = []
-        log_probs: list[FloatArray] = []
-        counts = np.zeros(size, np.int64)
+        ids_B = self._filled(np.full(size, self._config.start_id, np.int32))
+        known = self._nothing_known(len(ids_B))
         outputs = ["logits_BAV", *self._known.values()]
-        for step in range(1, min(max_tokens, self._config.decoder.max_tokens) + 1):
-            inputs = {"answer_BA": self._executor.put(ids_B1), **known, **fused}
+        answers: list[list[tuple[int, float]]] = [[] for _ in texts]
+        writing = list(range(size))
+        for _ in range(min(max_tokens, self._config.decoder.max_tokens)):
+            inputs = {"answer_BA": self._executor.put(ids_B[:, np.newaxis]), **known, **fused}
             present = self._executor.run("decoder", inputs, outputs)
-            logits_BV = self._executor.get(present["logits_BAV"])[:, 0]
+            logits_BV = self._logits(present["logits_BAV"], 1)[:, 0]
             ids_B = top_ids(logits_BV)
-            steps.append(ids_B[:size])
-            log_probs.append(log_probs_of(logits_BV[:size], ids_B[:size]).astype(np.float32))
-            counts[counts == 0] = np.where(ids_B[:size] == end, step, 0)[counts == 0]
-            if counts.all():
+            log_probs_B = log_probs_of(logits_BV, ids_B)
+            for i in writing:
+                answers[i].append((ids_B[i], log_probs_B[i]))
+            writing = [i for i in writing if ids_B[i] != end]
+            if not writing:
                 break
             known = {past: present[name] for past, name in self._known.items()}
-            ids_B1 = ids_B[:, np.newaxis]
-        counts[counts == 0] = len(steps)
-        ids_BA, log_probs_BA = np.stack(steps, axis=1), np.stack(log_probs, axis=1)
         return [
-            (ids_BA[i, :count].copy(), log_probs_BA[i, :count].copy())
-            for i, count in enumerate(counts)
+            (np.array([i for i, _ in pairs], np.int32), np.array([p for _, p in pairs], np.float32))
+            for pairs in answers
         ]
 
     def _teacher_forced(self, fused: Mapping[str, Any], answer_ids: IdArray) -> FloatArray:
@@ -207,5 +225,5 @@ class GraphRuntime:
             **fused,
         }
         logits_BAV = self._executor.run("decoder", inputs, ("logits_BAV",))["logits_BAV"]
-        logits_AV: FloatArray = self._executor.get(logits_BAV)[0]
+        logits_AV: FloatArray = self._logits(logits_BAV, len(fed))[0]
         return logits_AV
