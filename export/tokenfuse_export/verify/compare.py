@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -93,54 +93,70 @@ def _stage_error(got: NDArray[np.float32], want: NDArray[np.float32]) -> StageEr
 
 def compare(pairs: Iterable[tuple[Trace, Wanted]], bound: Bound) -> Comparison:
     """All inputs of a runtime beside the reference's."""
-    stages = dict.fromkeys(STAGES, StageError())
-    faults: dict[str, None] = {}
-    same = ties = total = 0
-    log_prob = 0.0
+    tally = _Tally(bound)
     for got, wanted in pairs:
-        where = f" at budget {wanted.token_budget}"
         for name, want in wanted.trace.stages.items():
-            own = got.stages[name]
-            if own.shape != want.shape:
-                faults[f"{name}{where}: shape {list(own.shape)}, not {list(want.shape)}"] = None
-                stages[name] = _NOT_FINITE
-                continue
-            error = _stage_error(own, want)
-            stages[name] = stages[name].and_(error)
+            tally.add_stage(name, wanted.token_budget, got.stages[name], want)
+        tally.add_answer(got, wanted)
+    return Comparison(
+        stages=tally.stages,
+        answers=Answers(
+            same=tally.same, ties=tally.ties, total=tally.total, log_prob=tally.log_prob
+        ),
+        faults=tuple(tally.faults),
+    )
+
+
+class _Tally:
+    """The worst of what was added, and all that is beyond the bound."""
+
+    def __init__(self, bound: Bound) -> None:
+        self._bound = bound
+        self.stages = dict.fromkeys(STAGES, StageError())
+        self.faults: list[str] = []
+        self.same = self.ties = self.total = 0
+        self.log_prob = 0.0
+
+    def add_stage(
+        self, name: str, budget: int, got: NDArray[np.float32], want: NDArray[np.float32]
+    ) -> None:
+        where = f"{name} at budget {budget}"
+        error = _NOT_FINITE
+        if got.shape == want.shape:
+            error = _stage_error(got, want)
             size = float(np.sqrt(np.mean(want.astype(np.float64) ** 2)))
-            faults |= dict.fromkeys(_stage_faults(name, where, error, size, bound))
-        total += 1
+            most = self._bound.logit(size) if name == "logits" else self._bound.worst * size
+            self.faults += _stage_faults(where, error, most, self._bound.cosine)
+        else:
+            self.faults.append(f"{where} have the shape {list(got.shape)}, not {list(want.shape)}")
+        self.stages[name] = self.stages[name].and_(error)
+
+    def add_answer(self, got: Trace, wanted: Wanted) -> None:
+        where = f"at budget {wanted.token_budget}"
+        self.total += 1
         num_same = _num_same(got, wanted)
         error = _log_prob_error(got, wanted, num_same)
-        log_prob = max(log_prob, error)
+        self.log_prob = max(self.log_prob, error)
         # A log-probability is a logit less the sum of all: the error of both.
-        allowed = 2 * bound.logit(float(wanted.sizes.max()))
-        if not error <= allowed:
-            faults[f"log-probabilities of answers{where}: off by {error:.1e} > {allowed:.1e}"] = None
+        most = 2 * self._bound.logit(float(wanted.sizes.max()))
+        if not error <= most:
+            self.faults.append(f"log-probabilities {where} are off by {error:.1e} > {most:.1e}")
         if num_same == len(wanted.trace.ids) == len(got.ids):
-            same += 1
-        elif _is_tie(got, wanted, num_same, bound):
-            ties += 1
+            self.same += 1
+        elif _is_tie(got, wanted, num_same, self._bound):
+            self.ties += 1
         else:
-            faults[f"another answer{where}, where the reference was sure"] = None
-    answers = Answers(same=same, ties=ties, total=total, log_prob=log_prob)
-    return Comparison(stages=stages, answers=answers, faults=tuple(faults))
+            self.faults.append(f"another answer {where}, where the reference was sure")
 
 
-def _stage_faults(
-    name: str, where: str, error: StageError, size: float, bound: Bound
-) -> Iterable[str]:
+def _stage_faults(where: str, error: StageError, most: float, least_cosine: float) -> Iterator[str]:
     if not math.isfinite(error.max_abs):
-        yield f"{name}{where}: NaN or infinity"
+        yield f"{where} have NaN or infinity"
         return
-    if name == "logits" and error.max_abs > bound.logit(size):
-        yield f"{name}{where}: off by {error.max_abs:.1e} > {bound.logit(size):.1e}"
-    elif error.max_rel > bound.worst:
-        yield (
-            f"{name}{where}: off by {error.max_rel:.1e} > {bound.worst:.1e} of its root mean square"
-        )
-    if error.cosine < bound.cosine:
-        yield f"{name}{where}: cosine {error.cosine:.6f} < {bound.cosine:.6f}"
+    if error.max_abs > most:
+        yield f"{where} are off by {error.max_abs:.1e} > {most:.1e}"
+    if error.cosine < least_cosine:
+        yield f"{where} have a cosine of {error.cosine:.6f} < {least_cosine:.6f}"
 
 
 def _num_same(got: Trace, wanted: Wanted) -> int:

@@ -42,7 +42,10 @@ class Question:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class GoldenInputs:
-    """Pictures (n, H, W, 3) uint8, ids (n, L) and (n, A) int32 padded with 0, and the preparation."""
+    """Pictures (n, H, W, 3) uint8, ids (n, L) and (n, A) int32 padded with 0.
+
+    `preprocess`: how pictures are prepared.
+    """
 
     image_u8: NDArray[np.uint8]
     text_ids: NDArray[np.int32]

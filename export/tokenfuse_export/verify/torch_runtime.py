@@ -17,7 +17,7 @@ def _ids(array: IdArray) -> Tensor:
 
 
 class TorchRuntime:
-    """The parts of `Runtime` that are compared; no gradients."""
+    """The parts of `Runtime` that are compared, without gradients."""
 
     def __init__(self, model: JointModel) -> None:
         self._model = model

@@ -30,9 +30,7 @@ class Compared(Protocol):
 
     def fuse(self, f_ND: FloatArray, text_ids: IdArray) -> FloatArray: ...
 
-    def logits(
-        self, f_ND: FloatArray, text_ids: IdArray, answer_ids: IdArray
-    ) -> FloatArray: ...
+    def logits(self, f_ND: FloatArray, text_ids: IdArray, answer_ids: IdArray) -> FloatArray: ...
 
     def generate(
         self, f_ND: FloatArray, text_ids: IdArray, max_tokens: int
