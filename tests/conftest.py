@@ -95,6 +95,37 @@ def bundle(_bundle_once: pathlib.Path, tmp_path: pathlib.Path) -> pathlib.Path:
     return pathlib.Path(shutil.copytree(_bundle_once, tmp_path / "random-small"))
 
 
+def _with_graphs(
+    source: pathlib.Path, factory: pytest.TempPathFactory, precisions: tuple[str, ...]
+) -> pathlib.Path:
+    for package in ("onnx", "onnxscript"):
+        pytest.importorskip(package, reason=f"needs the package {package}")
+    from tokenfuse_export.to_onnx import export_onnx
+    from tokenfuse_sdk.bundle import add_groups
+
+    folder = factory.mktemp("graphs")
+    export_onnx(source, folder / "onnx", precisions=precisions)
+    groups = {f"onnx/{name}": folder / "onnx" / name for name in precisions}
+    add_groups(source, folder / "bundle", groups)
+    return folder / "bundle"
+
+
+@pytest.fixture(scope="session")
+def exported_small(
+    _bundle_once: pathlib.Path, tmp_path_factory: pytest.TempPathFactory
+) -> pathlib.Path:
+    """The small random bundle with ONNX graphs; copy before you change it."""
+    return _with_graphs(_bundle_once, tmp_path_factory, ("fp32", "fp16"))
+
+
+@pytest.fixture(scope="session")
+def exported_nano(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """The shipped model with ONNX graphs; copy before you change it."""
+    from tokenfuse_sdk.shipped import find_bundle
+
+    return _with_graphs(find_bundle("scenes-nano"), tmp_path_factory, ("fp32",))
+
+
 @pytest.fixture
 def record_of() -> Callable[..., PrecisionRecord]:
     """A record of 2,000 questions for a read bundle; `same` by precision, at the last budget."""

@@ -28,6 +28,8 @@ ON_CUDA = frozenset({CUDA, "TensorrtExecutionProvider", "NvTensorRTRTXExecutionP
 _WORK = frozenset({"Conv", "Gelu", "Gemm", "LayerNormalization", "MatMul", "Softmax"})
 # Of its logs: what it would write to standard error is in its exceptions, too.
 _NOTHING = 4
+# Of `SessionOptions`; older ones have it not.
+_FROM_MEMORY = "add_external_initializers_from_files_in_memory"
 
 
 def load_onnxruntime() -> ModuleType:
@@ -66,7 +68,7 @@ class OnnxRuntimeExecutor:
     """Runs graphs by ONNX Runtime, on the providers that are named and no others.
 
     Calls from several threads run side by side. Between calls no thread spins. A child of `fork`
-    has none of the sessions' threads: load the model there, or start processes by "spawn".
+    has none of the sessions' threads, in which a call would wait for ever: it is an error there.
 
     Args:
         files: contents of `<graph>.onnx` for each graph, and of `<graph>.onnx.data` where
@@ -90,7 +92,7 @@ class OnnxRuntimeExecutor:
         num_threads: int,
         folder: str | os.PathLike[str] | None = None,
     ) -> None:
-        self._module = load_onnxruntime()
+        self._module, self._process = load_onnxruntime(), os.getpid()
         self._providers = tuple(providers)
         self._device = "cuda" if self._providers[0] in ON_CUDA else "cpu"
         self._num_bytes = sum(len(data) for data in files.values())
@@ -140,9 +142,9 @@ class OnnxRuntimeExecutor:
         data: memoryview,
         folder: str | os.PathLike[str] | None,
     ) -> None:
-        if hasattr(options, "add_external_initializers_from_files_in_memory"):
+        if hasattr(options, _FROM_MEMORY):
             array = np.frombuffer(data, np.uint8)
-            options.add_external_initializers_from_files_in_memory([name], [array], [array.size])
+            getattr(options, _FROM_MEMORY)([name], [array], [array.size])
             return
         if folder is None:
             raise DeviceError(
@@ -200,6 +202,11 @@ class OnnxRuntimeExecutor:
         return np.array(value.numpy())
 
     def run(self, graph: str, inputs: Mapping[str, Any], outputs: Sequence[str]) -> dict[str, Any]:
+        if os.getpid() != self._process:
+            raise DeviceError(
+                "ONNX Runtime's threads did not come along with the fork; load the model in the "
+                "new process, or use backend='native'"
+            )
         session = self._sessions[graph]
         with _failure_told(f"run {graph}.onnx"):
             binding = session.io_binding()
