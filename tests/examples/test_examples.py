@@ -60,13 +60,13 @@ def test_folder_to_csv(tmp_path):
     assert again.returncode != 0
 
 
-def test_tensorrt_engines(exported, tmp_path):
+def test_tensorrt_engines(exported_nano, tmp_path):
     pytest.importorskip("tensorrt_rtx_bindings")
     from tokenfuse_export.tensorrt.targets import current_target
 
     output = tmp_path / "engines"
     # Its graphs are there already.
-    options = ("--model", exported, "--precision", "fp32")
+    options = ("--model", exported_nano, "--precision", "fp32")
     done = run("tensorrt_engines.py", output, *options, "--target", "sm_86")
     here, _ = current_target()
     if here == "sm_86":

@@ -22,10 +22,10 @@ CONFIDENCE_BOUND = 1e-4
 
 
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
-def test_it_answers_like_the_sdk(exported, runtime):
+def test_it_answers_like_the_sdk(exported_nano, runtime):
     pytest.importorskip(runtime)
-    facts = foreign.read_facts(exported)
-    run = foreign.RUNTIMES[runtime](exported / "onnx" / "fp32")
+    facts = foreign.read_facts(exported_nano)
+    run = foreign.RUNTIMES[runtime](exported_nano / "onnx" / "fp32")
     asked = example_questions()
     with tf.load("scenes-nano", device="cpu", precision="fp32") as model:
         for path in tf.example_images():
@@ -42,7 +42,7 @@ def test_it_answers_like_the_sdk(exported, runtime):
                 assert share == pytest.approx(want.confidence, abs=CONFIDENCE_BOUND)
 
 
-def test_it_runs_without_tokenfuse(exported):
+def test_it_runs_without_tokenfuse(exported_nano):
     picture = tf.example_images()[0]
     # None in sys.modules: whoever imports it has an ImportError.
     code = (
@@ -52,7 +52,7 @@ def test_it_runs_without_tokenfuse(exported):
         "sys.argv = sys.argv[1:]\n"
         "runpy.run_path(sys.argv[0], run_name='__main__')\n"
     )
-    command = [sys.executable, "-c", code, EXAMPLE, exported, picture, "is there a red thing?"]
+    command = [sys.executable, "-c", code, EXAMPLE, exported_nano, picture, "is there a red thing?"]
     done = subprocess.run(
         [*map(str, command), "what color is the 8?"], capture_output=True, text=True, check=False
     )
@@ -108,8 +108,8 @@ def test_it_turns_pictures_like_the_sdk():
     np.testing.assert_allclose(foreign.prepare(picture, config.to_dict()), want, atol=1e-6)
 
 
-def test_its_questions_are_padded_to_the_lengths_of_the_graphs(exported):
-    facts = foreign.read_facts(exported)
+def test_its_questions_are_padded_to_the_lengths_of_the_graphs(exported_nano):
+    facts = foreign.read_facts(exported_nano)
     assert [foreign.text_ids(facts, "star " * n).shape for n in (1, 15, 16, 63)] == [
         (1, 16),
         (1, 16),

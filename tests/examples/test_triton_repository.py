@@ -66,9 +66,9 @@ def load(name: str, path: pathlib.Path) -> types.ModuleType:
 
 
 @pytest.fixture(scope="session")
-def repository(exported, tmp_path_factory) -> pathlib.Path:
+def repository(exported_nano, tmp_path_factory) -> pathlib.Path:
     path = tmp_path_factory.mktemp("triton") / "repository"
-    write(exported, path, "--max-batch", "4", "--instances", "3")
+    write(exported_nano, path, "--max-batch", "4", "--instances", "3")
     return path
 
 

@@ -115,9 +115,9 @@ def wait_for(address: str, process: subprocess.Popen, log: pathlib.Path) -> None
         time.sleep(0.2)
 
 
-def test_a_real_server_answers_like_the_sdk(exported, tmp_path, monkeypatch):
+def test_a_real_server_answers_like_the_sdk(exported_nano, tmp_path, monkeypatch):
     repository = tmp_path / "repository"
-    monkeypatch.setattr("sys.argv", ["triton_repository.py", str(exported), str(repository)])
+    monkeypatch.setattr("sys.argv", ["triton_repository.py", str(exported_nano), str(repository)])
     triton_repository.main()
     asked = {
         str(path): [entry["question"] for entry in example_questions()[path.name]]
