@@ -68,7 +68,8 @@ def bundle_parts() -> dict:
     config = small_config()
     rng = np.random.default_rng(5)
     weights = {
-        name: (0.2 * rng.standard_normal(shape)).astype(np.float16)
+        # Arrays also where there are no axes.
+        name: np.asarray(0.2 * rng.standard_normal(shape)).astype(np.float16)
         for name, shape in expected_tensors(config).items()
     }
     return {
@@ -92,6 +93,37 @@ def _bundle_once(bundle_parts: dict, tmp_path_factory: pytest.TempPathFactory) -
 def bundle(_bundle_once: pathlib.Path, tmp_path: pathlib.Path) -> pathlib.Path:
     """A bundle of one's own, to be damaged at will."""
     return pathlib.Path(shutil.copytree(_bundle_once, tmp_path / "random-small"))
+
+
+def _with_graphs(
+    source: pathlib.Path, factory: pytest.TempPathFactory, precisions: tuple[str, ...]
+) -> pathlib.Path:
+    for package in ("onnx", "onnxscript"):
+        pytest.importorskip(package, reason=f"needs the package {package}")
+    from tokenfuse_export.to_onnx import export_onnx
+    from tokenfuse_sdk.bundle import add_groups
+
+    folder = factory.mktemp("graphs")
+    export_onnx(source, folder / "onnx", precisions=precisions)
+    groups = {f"onnx/{name}": folder / "onnx" / name for name in precisions}
+    add_groups(source, folder / "bundle", groups)
+    return folder / "bundle"
+
+
+@pytest.fixture(scope="session")
+def exported_small(
+    _bundle_once: pathlib.Path, tmp_path_factory: pytest.TempPathFactory
+) -> pathlib.Path:
+    """The small random bundle with ONNX graphs; copy before you change it."""
+    return _with_graphs(_bundle_once, tmp_path_factory, ("fp32", "fp16"))
+
+
+@pytest.fixture(scope="session")
+def exported_nano(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """The shipped model with ONNX graphs; copy before you change it."""
+    from tokenfuse_sdk.shipped import find_bundle
+
+    return _with_graphs(find_bundle("scenes-nano"), tmp_path_factory, ("fp32",))
 
 
 @pytest.fixture

@@ -17,8 +17,9 @@ class Timings:
 
     Attributes:
         preprocess_ms: reading, decoding and resizing the picture.
-        encode_image_ms: picture to image tokens; 0 on a GPU, which does both at once.
-        generate_ms: question to answer, given the image tokens; on a GPU, from the picture.
+        encode_image_ms: picture to image tokens; 0 on a GPU and with another backend than the
+            native one, which do both at once.
+        generate_ms: question to answer, given the image tokens; there, from the picture.
         total_ms: the whole call, tokenising included.
     """
 
@@ -116,6 +117,7 @@ class ModelInfo:
         max_question_tokens: longest text, task prefix and end included.
         max_answer_tokens: longest answer, the end included.
         vocab_size: tokens that the model knows.
+        backend: whose code computes.
         device: where it runs.
         device_reason: why it runs there.
         precision: of the arithmetic.
@@ -134,6 +136,7 @@ class ModelInfo:
     max_question_tokens: int
     max_answer_tokens: int
     vocab_size: int
+    backend: str
     device: str
     device_reason: str
     precision: str

@@ -19,7 +19,6 @@ _OPTIONAL = {
     "sklearn": "the scenes data",
     "onnx": "exporting to ONNX",
     "onnxscript": "exporting to ONNX",
-    "onnxruntime": "running exported ONNX models",
     "tensorrt_rtx": "building TensorRT engines",
 }
 
@@ -83,6 +82,18 @@ def _model_on_gpu(name: str) -> dict[str, Any]:
     }
 
 
+def _onnxruntime() -> dict[str, Any]:
+    from tokenfuse_sdk.errors import DeviceError
+    from tokenfuse_sdk.runtime.onnxruntime import load_onnxruntime
+
+    try:
+        module = load_onnxruntime()
+    except DeviceError as error:
+        return {"ok": None, "what": str(error)}
+    providers = ", ".join(module.get_available_providers())
+    return {"ok": None, "what": f"{module.__version__}, with {providers}"}
+
+
 def _optional(name: str) -> dict[str, Any]:
     there = importlib.util.find_spec(name) is not None
     return {"ok": None, "what": f"{'there' if there else 'not there'}; for {_OPTIONAL[name]}"}
@@ -116,6 +127,7 @@ def _run_checks() -> dict[str, dict[str, Any]]:
             checks[f"model {name} on the GPU"] = _checked(
                 lambda name=name: _model_on_gpu(name)  # type: ignore[misc]
             )
+    checks["onnxruntime"] = _checked(_onnxruntime)
     for name in _OPTIONAL:
         checks[name] = _checked(lambda name=name: _optional(name))  # type: ignore[misc]
     return checks

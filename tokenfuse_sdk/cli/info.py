@@ -17,6 +17,7 @@ __all__ = ["info"]
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
 def info(
     model_name: str,
+    backend: str,
     device: str,
     precision: str | None,
     token_budget: int | None,
@@ -29,6 +30,7 @@ def info(
 
     with tokenfuse_sdk.load(
         model_name,
+        backend=backend,
         device=device,
         precision=precision,
         token_budget=token_budget,

@@ -86,6 +86,7 @@ def info_of(
         max_question_tokens=config.text.max_tokens,
         max_answer_tokens=config.decoder.max_tokens,
         vocab_size=config.text.vocab_size,
+        backend=placement.backend,
         device=placement.device,
         device_reason=placement.device_reason,
         precision=placement.precision,
