@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tokenfuse_sdk.bundle import add_groups
 from tokenfuse_sdk.cli.main import main
 
 
@@ -184,6 +185,22 @@ def test_info(run, bundle):
     assert code == 0
     assert "asked for; may answer unlike fp32: the bundle records no precisions" in out
     assert "# random-small" in facts["card"]
+
+
+def test_info_of_what_was_built(run, bundle, make_group):
+    _, out, _ = run("info", "-m", bundle)
+    told = dict(line.split(maxsplit=1) for line in out.splitlines())
+    assert (told["onnx_precisions"], told["engines"]) == ("none", "none")
+    names = ("onnx/fp32", "onnx/int8", "engines/sm_86-fp16")
+    groups = {name: make_group(name, bundle) for name in names}
+    add_groups(bundle, bundle, groups, overwrite=True)
+    _, out, _ = run("info", "-m", bundle)
+    told = dict(line.split(maxsplit=1) for line in out.splitlines())
+    assert (told["onnx_precisions"], told["engines"]) == ("fp32, int8", "sm_86-fp16")
+    _, out, _ = run("info", "-m", bundle, "--json")
+    facts = json.loads(out)
+    assert facts["onnx_precisions"] == ["fp32", "int8"]
+    assert facts["engines"] == ["sm_86-fp16"]
 
 
 def test_doctor(run):
