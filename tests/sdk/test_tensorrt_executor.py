@@ -12,10 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from emulated_cuda import EmulatedCuda, cudaError_t
-from emulated_tensorrt import EmulatedTensorRT, engine_bytes
+from emulated_tensorrt import EmulatedTensorRT, engine_bytes, key_of, ranges_of
 
 from tokenfuse_sdk.bundle import read_bundle
-from tokenfuse_sdk.engine_key import EngineKey
 from tokenfuse_sdk.errors import (
     DeviceError,
     ModelClosedError,
@@ -23,7 +22,7 @@ from tokenfuse_sdk.errors import (
     TokenBudgetError,
     UnsupportedModelError,
 )
-from tokenfuse_sdk.graphs import GRAPHS, fused_cache, known_cache, text_lengths
+from tokenfuse_sdk.graphs import GRAPHS, fused_cache, known_cache
 from tokenfuse_sdk.runtime.graphs import GraphRuntime
 from tokenfuse_sdk.runtime.native_cpu import NativeCpuRuntime
 from tokenfuse_sdk.runtime.protocol import Capabilities
@@ -36,41 +35,20 @@ from tokenfuse_sdk.runtime.tensorrt.log import Log
 BUDGETS, BATCHES = (2, 8), (1, 3)
 
 
-def _profiles(config, graph: str) -> list[dict]:
-    """As `tokenfuse build` makes them: one for each batch and budget, two of the decoder."""
-    side, width, most = config.vision.image_size, config.fusion.width, config.decoder.max_tokens
-    heads, head_dim = config.decoder.num_heads, config.decoder.head_dim
-    lengths = text_lengths(config)
-    profiles = []
-    for batch in BATCHES:
-        if graph == "image_encoder":
-            profiles.append({"image_BHW3": [(batch, side, side, 3)] * 3})
-            continue
-        for budget in BUDGETS:
-            if graph == "text_fusion":
-                texts = [(batch, lengths[0]), (batch, lengths[0]), (batch, lengths[-1])]
-                profiles.append({"f_BND": [(batch, budget, width)] * 3, "text_BL": texts})
-                continue
-            fused = dict.fromkeys(fused_cache(config), [(batch, heads, budget, head_dim)] * 3)
-            for known, new in (((0, 4, most - 1), (1, 1, 1)), ((0, 0, 0), (1, 4, most))):
-                past = [(batch, heads, count, head_dim) for count in known]
-                ids = {"answer_BA": [(batch, count) for count in new]}
-                profiles.append(ids | dict.fromkeys(known_cache(config), past) | fused)
-    return profiles
+@pytest.fixture(scope="module")
+def small(exported_small):
+    return read_bundle(exported_small)
+
+
+def _engine(bundle, graph: str, **options) -> bytes:
+    onnx = bundle.path / "onnx" / "fp32" / f"{graph}.onnx"
+    return engine_bytes(onnx, ranges_of(bundle.config, graph, onnx, BATCHES, BUDGETS), **options)
 
 
 @pytest.fixture(scope="module")
-def small(_bundle_once):
-    return read_bundle(_bundle_once)
-
-
-@pytest.fixture(scope="module")
-def serialised(small, small_graphs):
+def serialised(small):
     """Engines by graph."""
-    return {
-        graph: engine_bytes(small_graphs / "fp32" / f"{graph}.onnx", _profiles(small.config, graph))
-        for graph in GRAPHS
-    }
+    return {graph: _engine(small, graph) for graph in GRAPHS}
 
 
 @pytest.fixture(scope="module")
@@ -92,19 +70,7 @@ class Device:
             )
             for graph in GRAPHS
         }
-        key = EngineKey(
-            flavour="tensorrt",
-            version="10.3.0",
-            target="sm_86",
-            os="linux",
-            arch="x86_64",
-            precision="fp32",
-            batches=BATCHES,
-            budgets=BUDGETS,
-            text_lengths=text_lengths(bundle.config),
-            onnx_sha256=dict.fromkeys(GRAPHS, "0" * 64),
-            weights_sha256=bundle.digest,
-        )
+        key = key_of(bundle, batches=BATCHES, budgets=BUDGETS)
         self.executor = TensorRTExecutor(self.engines, key, Cuda(self.cuda))
         capabilities = Capabilities(
             runtime="tensorrt",
@@ -299,14 +265,13 @@ def test_budgets_and_batches_that_no_engine_was_built_for(device, inputs):
     assert device.runtime.generate(f_ND, texts[0], 3)
 
 
-def test_an_output_that_was_left_out(small, small_graphs, serialised):
-    onnx = small_graphs / "fp32" / "image_encoder.onnx"
-    profiles = _profiles(small.config, "image_encoder")
-    parts = serialised | {"image_encoder": engine_bytes(onnx, profiles, without=["weights_BNS"])}
+def test_an_output_that_was_left_out(small, serialised):
+    encoder = _engine(small, "image_encoder", without=["weights_BNS"])
+    parts = serialised | {"image_encoder": encoder}
     device = Device(small, parts)
     assert "weights_BNS" not in device.engines["image_encoder"].outputs
     side = small.config.vision.image_size
-    with pytest.raises(UnsupportedModelError, match="image_encoder .* without weights_BNS"):
+    with pytest.raises(UnsupportedModelError, match=r"image_encoder .* without .*weights_BNS"):
         device.runtime.encode_image_with_map(np.zeros((side, side, 3), np.float32), 8)
 
 

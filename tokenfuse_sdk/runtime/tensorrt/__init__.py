@@ -5,7 +5,7 @@ from tokenfuse_sdk.runtime.tensorrt.availability import (
     open_device,
     unavailable_reason,
 )
-from tokenfuse_sdk.runtime.tensorrt.choice import PRECISIONS, choose_group
+from tokenfuse_sdk.runtime.tensorrt.choice import PRECISIONS, choose_precision
 from tokenfuse_sdk.runtime.tensorrt.executor import TensorRTExecutor
 from tokenfuse_sdk.runtime.tensorrt.loading import OpenEngines, open_engines
 
@@ -13,7 +13,7 @@ __all__ = [
     "PRECISIONS",
     "OpenEngines",
     "TensorRTExecutor",
-    "choose_group",
+    "choose_precision",
     "device_target",
     "open_device",
     "open_engines",

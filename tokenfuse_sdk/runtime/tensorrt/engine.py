@@ -100,8 +100,8 @@ class Engine:
         lacking = [name for name in names if name not in self.outputs]
         if lacking:
             raise UnsupportedModelError(
-                f"{self._name} was built without {', '.join(lacking)}; build it with all outputs, "
-                "or use another backend for that"
+                f"{self._name} was built without the outputs {', '.join(lacking)}; another "
+                "backend gives them"
             )
 
     @property

@@ -16,15 +16,13 @@ from tokenfuse_sdk.engine_key import (
 )
 from tokenfuse_sdk.errors import DeviceError
 from tokenfuse_sdk.graphs import GRAPHS, fused_cache, known_cache, text_lengths
-from tokenfuse_sdk.runtime.tensorrt.cuda import Cuda
+from tokenfuse_sdk.runtime.tensorrt.availability import device_target, open_device
 from tokenfuse_sdk.runtime.tensorrt.engine import Engine
 from tokenfuse_sdk.runtime.tensorrt.executor import TensorRTExecutor
 from tokenfuse_sdk.runtime.tensorrt.flavours import FLAVOURS, load_flavour
 from tokenfuse_sdk.runtime.tensorrt.log import Log
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
     # Reading bundles takes Pillow and the tokenizer library, which a runtime does without.
     from tokenfuse_sdk.bundle import Bundle
     from tokenfuse_sdk.config import ModelConfig
@@ -47,30 +45,26 @@ class OpenEngines:
     token_map: bool
 
 
-def open_engines(
-    bundle: Bundle, cuda: Cuda, *, target: str, precision: str, module: ModuleType | None = None
-) -> OpenEngines:
-    """Load the engines of a bundle for a target.
+def open_engines(bundle: Bundle, precision: str) -> OpenEngines:
+    """Load the engines of a bundle for this machine's GPU.
 
     Args:
         bundle: that has them.
-        cuda: the device.
-        target: of the device.
-        precision: one of those that the bundle has for it.
-        module: of TensorRT; None for the installed one of the engines' flavour.
+        precision: of `choose_precision`.
 
     Raises:
         BundleError: a file of theirs is damaged.
         EngineKeyError: they were made for other than what is here; names each difference.
         DeviceError: their TensorRT is not installed, or cannot load them.
     """
+    cuda = open_device()
+    target = device_target(cuda)
     group = engine_group(target, precision)
     files = bundle.open_group(group)
     made = EngineFile.from_json(bytes(files[ENGINE_FILE].data))
     key = made.key
     flavour = FLAVOURS[key.flavour]
-    if module is None:
-        module = load_flavour(key.flavour)
+    module = load_flavour(key.flavour)
     here = key_here(key, bundle, version=module.__version__, target=target, precision=precision)
     key.check(here)
     log = Log(module)
@@ -87,6 +81,9 @@ def open_engines(
             )
             for graph in GRAPHS
         }
+    # They were verified first and read then.
+    for file in files.values():
+        file.check_unchanged()
     for graph, inputs in _inputs(bundle.config).items():
         if set(engines[graph].inputs) != inputs:
             raise DeviceError(
