@@ -185,6 +185,18 @@ def test_providers_are_taken_literally(exported_small):
         assert model.answer(tf.example_images()[0], QUESTIONS[0]).num_tokens > 0
 
 
+@pytest.mark.filterwarnings("ignore:Specified provider")
+def test_a_gpu_that_is_there_in_name_alone(exported_small, monkeypatch):
+    # As where onnxruntime-gpu is installed on a machine without a GPU.
+    there = ["CUDAExecutionProvider", CPU]
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: there)
+    with load(exported_small, device="auto") as model:
+        assert model.device == "cpu"
+        assert "auto: CUDAExecutionProvider does not start: " in model.info.device_reason
+    with pytest.raises(errors.DeviceError, match="CUDAExecutionProvider"):
+        load(exported_small, device="cuda")
+
+
 @pytest.mark.parametrize(
     ("options", "error", "match"),
     [
