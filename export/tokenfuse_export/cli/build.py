@@ -10,40 +10,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tokenfuse_export.cli.lists import Integers, Words
 from tokenfuse_sdk.cli.options import FilledPath
 
 if TYPE_CHECKING:
     from tokenfuse_export.tensorrt.report import BuildReport
 
 __all__ = ["build"]
-
-
-class _List(click.ParamType):
-    """Words with commas between them."""
-
-    name = "list"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, ...]:
-        if isinstance(value, tuple):
-            return value
-        words = tuple(word.strip() for word in str(value).split(","))
-        if not all(words):
-            self.fail(f"{value!r} has an empty place; write a,b,c", param, ctx)
-        return words
-
-
-class _Integers(_List):
-    name = "integers"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, ...]:
-        try:
-            return tuple(int(word) for word in super().convert(value, param, ctx))
-        except ValueError:
-            self.fail(f"{value!r}: write integers with commas between them", param, ctx)
 
 
 @click.command()
@@ -53,7 +26,7 @@ class _Integers(_List):
 @click.option(
     "--target",
     "targets",
-    type=_List(),
+    type=Words(),
     default="current",
     show_default=True,
     help="As sm_86,sm_89; current is this machine's GPU.",
@@ -61,7 +34,7 @@ class _Integers(_List):
 @click.option(
     "--batch",
     "batches",
-    type=_Integers(),
+    type=Integers(),
     default="1",
     show_default=True,
     help="Pictures or questions of one call, as 1,8: a profile for each.",
@@ -69,7 +42,7 @@ class _Integers(_List):
 @click.option(
     "--budget",
     "budgets",
-    type=_Integers(),
+    type=Integers(),
     default=None,
     help="Token budgets, as 4,16: a profile for each; default: all of the model's.",
 )

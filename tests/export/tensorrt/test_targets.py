@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.machinery
 import re
 import sys
 import types
@@ -17,6 +18,13 @@ from tokenfuse_export.tensorrt.targets import Target, current_target, resolve_ta
 from tokenfuse_sdk.bundle import read_bundle
 
 MODULES = ("tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings")
+
+
+def _module(name: str, version: str) -> types.ModuleType:
+    module = types.ModuleType(name)
+    module.__spec__ = importlib.machinery.ModuleSpec(name, None)
+    module.__version__ = version
+    return module
 
 
 def test_targets_are_those_that_the_module_names(trt):
@@ -51,11 +59,11 @@ def test_targets_that_are_refused(trt, asked, words):
 
 @pytest.mark.skipif(current_target()[0] is not None, reason="needs a machine without a GPU")
 def test_without_a_driver_current_says_so(trt):
-    with pytest.raises(TargetError, match=r"no NVIDIA driver.*name one of sm_75"):
+    with pytest.raises(TargetError, match=r"no NVIDIA driver.*or name one of sm_75"):
         resolve_targets(trt, ["current"])
     # TensorRT itself builds for its own machine alone.
     classic = TensorRT(FLAVOURS[0], trt.module, "10.3.0")
-    with pytest.raises(TargetError, match=r"its own machine alone, and this machine has no"):
+    with pytest.raises(TargetError, match=r"its own machine alone \(no NVIDIA driver"):
         resolve_targets(classic, ["sm_86"])
 
 
@@ -95,8 +103,7 @@ def test_one_that_does_not_load_is_told_or_passed_over(trt, monkeypatch, tmp_pat
 
 @pytest.mark.parametrize("version", ["10.2.0", "8.6.1.6", "", "unknown"])
 def test_one_that_is_too_old(monkeypatch, version):
-    module = types.ModuleType("tensorrt")
-    module.__version__ = version
+    module = _module("tensorrt", version)
     monkeypatch.setitem(sys.modules, "tensorrt", module)
     with pytest.raises(EngineBuildError, match=r"too old; need 10\.3 or later.*JetPack"):
         find_tensorrt()
@@ -106,8 +113,7 @@ def test_one_that_is_too_old(monkeypatch, version):
 
 
 def test_the_wrapper_of_tensorrt_rtx_is_taken_first(trt, monkeypatch):
-    module = types.ModuleType("tensorrt_rtx")
-    module.__version__ = trt.version
+    module = _module("tensorrt_rtx", trt.version)
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", module)
     assert find_tensorrt().module is module
@@ -117,5 +123,5 @@ def test_the_wrapper_of_tensorrt_rtx_is_taken_first(trt, monkeypatch):
 
 def test_flavours_differ_as_data_alone():
     fields = {field.name for field in dataclasses.fields(FLAVOURS[0])}
-    assert fields == {"name", "title", "modules", "least", "chooses_target", "has_timing_cache"}
+    assert fields == {"name", "title", "least", "chooses_target", "has_timing_cache"}
     assert re.fullmatch(r"sm_\d+", current_target()[0] or "sm_0")
