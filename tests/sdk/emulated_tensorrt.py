@@ -32,7 +32,16 @@ from tokenfuse_sdk.engine_file import EngineFile
 from tokenfuse_sdk.engine_key import EngineKey, engine_group, graph_sha256, this_system
 from tokenfuse_sdk.graphs import GRAPHS, text_lengths
 
-__all__ = ["EmulatedTensorRT", "add_engines", "engine_bytes", "key_of", "ranges_of"]
+__all__ = [
+    "EmulatedContext",
+    "EmulatedEngine",
+    "EmulatedRuntimeConfig",
+    "EmulatedTensorRT",
+    "add_engines",
+    "engine_bytes",
+    "key_of",
+    "ranges_of",
+]
 
 Shape = tuple[int, ...]
 # Input to its least, usual and largest shape.
@@ -214,10 +223,29 @@ class EmulatedEngine:
     def get_tensor_profile_shape(self, name: str, profile_index: int) -> list[Shape]:
         return list(self.profiles[profile_index][name])
 
-    def create_execution_context(self) -> EmulatedContext:
+    def create_execution_context(
+        self, runtime_config: EmulatedRuntimeConfig | None = None
+    ) -> EmulatedContext:
         context = EmulatedContext(self)
+        context.kernels = None if runtime_config is None else runtime_config.cache
         self.module.contexts.append(context)
         return context
+
+    def create_runtime_config(self) -> EmulatedRuntimeConfig:
+        return EmulatedRuntimeConfig()
+
+
+class EmulatedRuntimeConfig:
+    """How contexts are made, by the flavour that compiles kernels where an engine is loaded."""
+
+    cache: object = None
+
+    def create_runtime_cache(self) -> object:
+        return object()
+
+    def set_runtime_cache(self, cache: object = None) -> bool:
+        self.cache = cache
+        return True
 
 
 class EmulatedContext:
@@ -226,7 +254,10 @@ class EmulatedContext:
     Attributes:
         profile_changes: profiles that were asked for, in order.
         runs: of each run the shapes of its inputs and all addresses.
+        kernels: the cache of compiled ones that it was given.
     """
+
+    kernels: object
 
     def __init__(self, engine: EmulatedEngine) -> None:
         self.engine, self.profile = engine, 0

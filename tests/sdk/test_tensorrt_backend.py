@@ -10,16 +10,24 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from emulated_cuda import EmulatedCuda, cudaDeviceAttr, cudaError_t, cudaMemcpyKind, signature_of
-from emulated_tensorrt import EmulatedContext, EmulatedEngine, EmulatedTensorRT, add_engines
+from emulated_tensorrt import (
+    EmulatedContext,
+    EmulatedEngine,
+    EmulatedRuntimeConfig,
+    EmulatedTensorRT,
+    add_engines,
+)
 from pictures import picture
 
 import tokenfuse_sdk as tf
 from tokenfuse_sdk import errors
+from tokenfuse_sdk.cli.doctor import _run_checks
 from tokenfuse_sdk.runtime import tensorrt
 from tokenfuse_sdk.runtime.tensorrt.cuda import Cuda, load_bindings
 from tokenfuse_sdk.runtime.tensorrt.engine import Engine
@@ -152,7 +160,11 @@ def real_tensorrt():
 
 
 def test_the_emulated_tensorrt_has_the_methods_of_the_real_one(real_tensorrt):
-    pairs = ((EmulatedEngine, "ICudaEngine"), (EmulatedContext, "IExecutionContext"))
+    pairs = (
+        (EmulatedEngine, "ICudaEngine"),
+        (EmulatedContext, "IExecutionContext"),
+        (EmulatedRuntimeConfig, "IRuntimeConfig"),
+    )
     for ours, name in pairs:
         theirs = getattr(real_tensorrt, name)
         methods = [m for m, one in vars(ours).items() if inspect.isfunction(one) and m[0] != "_"]
@@ -167,16 +179,14 @@ def test_the_emulated_tensorrt_has_the_methods_of_the_real_one(real_tensorrt):
             assert any(given == names[: len(given)] for names in wanted), (method, given, wanted)
     for attribute in ("num_io_tensors", "num_optimization_profiles", "device_memory_size_v2"):
         assert hasattr(real_tensorrt.ICudaEngine, attribute)
-    # Of the flavour that compiles kernels where an engine is loaded.
-    assert hasattr(real_tensorrt.ICudaEngine, "create_runtime_config")
-    for method in ("create_runtime_cache", "set_runtime_cache"):
-        assert hasattr(real_tensorrt.IRuntimeConfig, method)
 
 
 def test_what_is_no_engine_is_refused_by_tensorrt_and_nothing_is_printed(real_tensorrt, capfd):
     log = Log(real_tensorrt)
     runtime = real_tensorrt.Runtime(log.logger)
-    with pytest.raises(errors.DeviceError, match=r"cannot load decoder\.engine: .*ngine.*Build it"):
+    with pytest.raises(
+        errors.DeviceError, match=r"cannot load decoder\.engine: .*ngine.*build it again"
+    ):
         Engine(real_tensorrt, runtime, memoryview(bytes(4096)), name="decoder.engine", log=log)
     assert capfd.readouterr() == ("", "")
 
@@ -311,6 +321,46 @@ def test_a_tensorrt_that_is_not_installed(gpu, graphs, tmp_path, monkeypatch):
         errors.DeviceError, match=r"no tensorrt_rtx is installed .*: pip install 'tokenfuse-sdk\["
     ):
         _load(graphs)
+
+
+def test_threads_share_the_kernels_that_are_compiled_at_load(gpu, graphs, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorrt_rtx", gpu)
+    add_engines(graphs, tmp_path / "engines", flavour="tensorrt_rtx")
+    with _load(graphs) as model, ThreadPoolExecutor(2) as threads:
+        together = threading.Barrier(2)
+
+        def ask(_: int) -> str:
+            together.wait()
+            return model.answer(picture(), QUESTIONS[0]).text
+
+        assert len(set(threads.map(ask, range(2)))) == 1
+    caches = {id(context.engine): set() for context in gpu.contexts}
+    for context in gpu.contexts:
+        caches[id(context.engine)].add(context.kernels)
+    assert [len(found) for found in caches.values()] == [1, 1, 1]
+    assert None not in set.union(*caches.values())
+    assert len(gpu.contexts) == 6
+
+
+def test_doctor_says_which_engines_fit(gpu, engines, tmp_path):
+    def checks() -> dict:
+        return _run_checks(str(engines))
+
+    found = checks()
+    assert found["TensorRT"]["ok"]
+    assert found["TensorRT"]["what"].startswith("tensorrt 10.3.0")
+    assert found["TensorRT"]["what"].endswith("Emulated GPU (sm_86), driver for CUDA 13.0")
+    name = f"engines of {engines}"
+    assert found[name] == {"ok": True, "what": "sm_86-fp32 fits"}
+    gpu.__version__ = "10.4.0"
+    assert checks()[name]["ok"] is False
+    assert "version: 10.3.0 in the engine, 10.4.0 here" in checks()[name]["what"]
+    gpu.cuda.capability = (8, 7)
+    assert checks()[name] == {"ok": None, "what": "sm_86-fp32; none is for this GPU, sm_87"}
+    gpu.cuda.driver = 0
+    assert checks()[name] == {"ok": None, "what": "sm_86-fp32; none can run here"}
+    assert "no NVIDIA driver is installed" in checks()["TensorRT"]["what"]
+    assert _run_checks()["engines of scenes-nano"]["what"].startswith("none; `tokenfuse build`")
 
 
 def test_the_bindings_are_loaded_where_they_are_needed(monkeypatch):

@@ -375,7 +375,9 @@ def test_a_value_is_of_one_thread(device, inputs):
 
 
 def test_what_tensorrt_says_is_in_the_error(device, small, serialised):
-    with pytest.raises(DeviceError, match=r"cannot load decoder.engine: .*magicTag is wrong\. Bui"):
+    with pytest.raises(
+        DeviceError, match=r"cannot load decoder.engine: .*magicTag is wrong\. Where"
+    ):
         Engine(
             device.module,
             device.module.Runtime(device.log.logger),
