@@ -124,6 +124,8 @@ class ModelInfo:
         precision_reason: why this one, with what the bundle records of it.
         isa: instruction set of the kernels, "" where that means nothing.
         num_threads: that one call uses; 0 on a GPU.
+        onnx_precisions: of the ONNX graphs that the bundle has.
+        engines: target and precision of the engines that it has, as "sm_86-fp16".
     """
 
     name: str
@@ -143,7 +145,10 @@ class ModelInfo:
     precision_reason: str
     isa: str
     num_threads: int
+    onnx_precisions: tuple[str, ...]
+    engines: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
-        return {**dataclasses.asdict(self), "token_budgets": list(self.token_budgets)}
+        facts = dataclasses.asdict(self)
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in facts.items()}

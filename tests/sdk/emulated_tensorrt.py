@@ -15,35 +15,22 @@ from __future__ import annotations
 
 import enum
 import json
-import pathlib
-from collections.abc import Mapping, Sequence
+import types
 from typing import Any
 
 import numpy as np
 import onnxruntime
 from emulated_cuda import EmulatedCuda
+from emulated_engines import MAGIC
 
-__all__ = ["EmulatedTensorRT", "engine_bytes"]
+__all__ = [
+    "EmulatedContext",
+    "EmulatedEngine",
+    "EmulatedRuntimeConfig",
+    "EmulatedTensorRT",
+]
 
 Shape = tuple[int, ...]
-# Input to its least, usual and largest shape.
-Ranges = Mapping[str, tuple[Shape, Shape, Shape]]
-
-_MAGIC = b"emulated"
-
-
-def engine_bytes(
-    onnx: pathlib.Path, profiles: Sequence[Ranges], *, without: Sequence[str] = ()
-) -> bytes:
-    """A serialised engine of a graph.
-
-    Args:
-        onnx: its file, with the weights inside.
-        profiles: one or more.
-        without: outputs that it shall not have.
-    """
-    header = json.dumps({"profiles": profiles, "without": list(without)}).encode()
-    return _MAGIC + len(header).to_bytes(8, "little") + header + onnx.read_bytes()
 
 
 class DataType(enum.Enum):
@@ -77,6 +64,8 @@ class EmulatedTensorRT:
 
     def __init__(self, cuda: EmulatedCuda, version: str = "10.3.0") -> None:
         self.cuda, self.__version__ = cuda, version
+        # As of a module that was imported.
+        self.__spec__ = types.SimpleNamespace()
         self.contexts: list[EmulatedContext] = []
         module = self
 
@@ -86,7 +75,7 @@ class EmulatedTensorRT:
 
             def deserialize_cuda_engine(self, serialized_engine: Any) -> EmulatedEngine | None:
                 data = bytes(serialized_engine)
-                if not data.startswith(_MAGIC):
+                if not data.startswith(MAGIC):
                     self.logger.log(ILogger.ERROR, "Serialization: magicTag is wrong")
                     return None
                 return EmulatedEngine(module, self.logger, data)
@@ -129,10 +118,29 @@ class EmulatedEngine:
     def get_tensor_profile_shape(self, name: str, profile_index: int) -> list[Shape]:
         return list(self.profiles[profile_index][name])
 
-    def create_execution_context(self) -> EmulatedContext:
+    def create_execution_context(
+        self, runtime_config: EmulatedRuntimeConfig | None = None
+    ) -> EmulatedContext:
         context = EmulatedContext(self)
+        context.kernels = None if runtime_config is None else runtime_config.cache
         self.module.contexts.append(context)
         return context
+
+    def create_runtime_config(self) -> EmulatedRuntimeConfig:
+        return EmulatedRuntimeConfig()
+
+
+class EmulatedRuntimeConfig:
+    """How contexts are made, by the flavour that compiles kernels where an engine is loaded."""
+
+    cache: object = None
+
+    def create_runtime_cache(self) -> object:
+        return object()
+
+    def set_runtime_cache(self, cache: object = None) -> bool:
+        self.cache = cache
+        return True
 
 
 class EmulatedContext:
@@ -141,7 +149,10 @@ class EmulatedContext:
     Attributes:
         profile_changes: profiles that were asked for, in order.
         runs: of each run the shapes of its inputs and all addresses.
+        kernels: the cache of compiled ones that it was given.
     """
+
+    kernels: object
 
     def __init__(self, engine: EmulatedEngine) -> None:
         self.engine, self.profile = engine, 0

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import stat
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -71,6 +72,17 @@ def test_groups_join_a_bundle_and_nothing_else_changes(bundle, make_group, tmp_p
         # Two bundles share no file: one that is written to leaves the other as it is.
         assert all(path.stat().st_nlink == 1 for path in target.rglob("*") if path.is_file())
     assert not [path.name for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_large_files_are_not_read_into_memory(bundle, make_group, tmp_path):
+    folder = make_group("engines/sm_86-fp16", bundle)
+    os.truncate(folder / "decoder.engine", 64 << 20)
+    tracemalloc.start()
+    add_groups(bundle, tmp_path / "new", {"engines/sm_86-fp16": folder})
+    read_bundle(tmp_path / "new").open_group("engines/sm_86-fp16")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 16 << 20
 
 
 def test_a_group_is_replaced_and_the_others_stay(exported, make_group):

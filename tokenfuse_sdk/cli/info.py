@@ -45,6 +45,8 @@ def info(
     width = max(map(len, facts))
     for name, value in (facts | memory).items():
         shown = f"{value:,}" if name == "num_parameters" or name in memory else str(value)
+        if isinstance(value, list):
+            shown = ", ".join(map(str, value)) or "none"
         click.echo(f"{name:<{width}}  {shown}")
     if card:
         click.echo(f"\n{text}")

@@ -9,6 +9,7 @@ from tokenfuse_sdk.runtime.graphs.runtime import GraphRuntime
 from tokenfuse_sdk.runtime.onnxruntime import BATCHES, OnnxRuntimeExecutor
 from tokenfuse_sdk.runtime.placement import Placement, open_runtime
 from tokenfuse_sdk.runtime.protocol import Capabilities, Runtime
+from tokenfuse_sdk.runtime.tensorrt import open_engines
 
 if TYPE_CHECKING:
     # Reading bundles takes Pillow and the tokenizer library, which a runtime does without.
@@ -27,7 +28,23 @@ def open_bundle(bundle: Bundle, placement: Placement) -> Runtime:
     """
     if placement.backend == "onnxruntime":
         return _open_onnxruntime(bundle, placement)
+    if placement.backend == "tensorrt":
+        return _open_tensorrt(bundle, placement)
     return open_runtime(bundle.config, bundle.weights, placement)
+
+
+def _open_tensorrt(bundle: Bundle, placement: Placement) -> Runtime:
+    assert placement.precision is not None, placement
+    opened = open_engines(bundle, placement.precision)
+    capabilities = Capabilities(
+        runtime="tensorrt",
+        device=placement.device,
+        precision=placement.precision,
+        isa=opened.key.target,
+        num_threads=0,
+        token_map=opened.token_map,
+    )
+    return GraphRuntime(bundle.config, opened.executor, capabilities, batches=opened.key.batches)
 
 
 def _open_onnxruntime(bundle: Bundle, placement: Placement) -> Runtime:

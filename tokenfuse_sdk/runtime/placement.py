@@ -12,7 +12,7 @@ from tokenfuse_sdk.config import ModelConfig
 from tokenfuse_sdk.errors import ConfigError, DeviceError, PrecisionError
 from tokenfuse_sdk.graphs import GRAPH_PRECISIONS
 from tokenfuse_sdk.integers import integer_in
-from tokenfuse_sdk.runtime import native_cpu, native_cuda
+from tokenfuse_sdk.runtime import native_cpu, native_cuda, tensorrt
 from tokenfuse_sdk.runtime.onnx_providers import choose_providers
 from tokenfuse_sdk.runtime.protocol import Runtime
 
@@ -26,7 +26,7 @@ __all__ = [
     "place",
 ]
 
-BACKENDS = ("native", "onnxruntime")
+BACKENDS = ("native", "onnxruntime", "tensorrt")
 DEVICES = ("auto", "cpu", "cuda")
 # Of the native engines by device, from the most exact one on.
 PRECISIONS = {"cpu": native_cpu.PRECISIONS, "cuda": native_cuda.PRECISIONS}
@@ -94,6 +94,8 @@ def place(
         chosen = choose_providers(device, providers)
         device, reason, names = chosen.device, chosen.reason, chosen.names
         _check_graph_precision(precision, device)
+    elif backend == "tensorrt":
+        device, reason = _tensorrt_device(device, precision)
     else:
         device, reason = _native_device(device, precision)
     return Placement(
@@ -125,6 +127,25 @@ def _native_device(device: str, precision: str | None) -> tuple[str, str]:
             f"{', '.join(allowed)}, or None, which leaves the choice to us"
         )
     return device, reason
+
+
+def _tensorrt_device(device: str, precision: str | None) -> tuple[str, str]:
+    """The device of TensorRT, which is a GPU, and why."""
+    if device == "cpu":
+        raise DeviceError(
+            "backend='tensorrt' runs on a GPU, not on device='cpu'; use device='cuda' or 'auto', "
+            "or backend='native' or 'onnxruntime' on a CPU"
+        )
+    if precision is not None and precision not in tensorrt.PRECISIONS:
+        raise PrecisionError(
+            f"precision={precision!r} is not offered by tensorrt; choose one of "
+            f"{', '.join(tensorrt.PRECISIONS)}, or None, which takes the most exact one of the "
+            "bundle's engines"
+        )
+    lacking = tensorrt.unavailable_reason()
+    if lacking is not None:
+        raise DeviceError(f"backend='tensorrt' cannot run here: {lacking}")
+    return "cuda", "asked for" if device == "cuda" else "auto: TensorRT runs on a GPU alone"
 
 
 def _check_graph_precision(precision: str | None, device: str) -> None:

@@ -1,14 +1,15 @@
-"""The kinds of TensorRT: what each is called, and how they differ for us. Nothing else differs."""
+"""The kinds of TensorRT, and how they differ where engines are built. Nothing else differs."""
 
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import re
 from types import ModuleType
 
 from tokenfuse_export.errors import EngineBuildError
 from tokenfuse_sdk.engine_key import FLAVOURS as NAMES
+from tokenfuse_sdk.errors import DeviceError
+from tokenfuse_sdk.runtime.tensorrt.flavours import INSTALL, installed_flavours, load_flavour
 
 __all__ = ["FLAVOURS", "Flavour", "TensorRT", "find_tensorrt"]
 
@@ -20,7 +21,6 @@ class Flavour:
     Attributes:
         name: one of `engine_key.FLAVOURS`.
         title: as NVIDIA writes it.
-        modules: it is imported by the first of these that is installed.
         least: the first version whose API and operators we need.
         chooses_target: whether a build may be for another GPU than that of this machine.
         has_timing_cache: whether it times kernels while it builds, and can keep what it timed.
@@ -28,7 +28,6 @@ class Flavour:
 
     name: str
     title: str
-    modules: tuple[str, ...]
     least: tuple[int, int]
     chooses_target: bool
     has_timing_cache: bool
@@ -39,7 +38,6 @@ FLAVOURS = (
     Flavour(
         name="tensorrt",
         title="TensorRT",
-        modules=("tensorrt",),
         # What JetPack 6.2 has.
         least=(10, 3),
         chooses_target=False,
@@ -48,8 +46,6 @@ FLAVOURS = (
     Flavour(
         name="tensorrt_rtx",
         title="TensorRT-RTX",
-        # The second is what the first wraps, and is a package of its own.
-        modules=("tensorrt_rtx", "tensorrt_rtx_bindings"),
         least=(1, 0),
         chooses_target=True,
         # Since 1.2 its functions are there and do nothing.
@@ -88,25 +84,17 @@ def find_tensorrt(name: str | None = None) -> TensorRT:
     wanted = [flavour for flavour in FLAVOURS if name in (None, flavour.name)]
     failures = []
     for flavour in wanted:
-        for module_name in flavour.modules:
+        if flavour.name in installed_flavours():
             try:
-                module = importlib.import_module(module_name)
-            except ModuleNotFoundError as error:
-                if error.name != module_name:
-                    failures.append(f"{module_name} does not load ({error})")
-                continue
-            except (ImportError, OSError, RuntimeError) as error:
-                # Its own libraries, or those of CUDA, are missing or do not fit.
-                failures.append(f"{module_name} does not load ({error})")
-                continue
-            return _checked(flavour, module)
+                return _checked(flavour, load_flavour(flavour.name))
+            except DeviceError as error:
+                failures.append(str(error))
     titles = " or ".join(flavour.title for flavour in wanted)
     what = "; ".join(failures) or "none of its modules is there"
     raise EngineBuildError(
-        f"building engines needs {titles}: {what}. On a computer, `pip install "
-        "'tokenfuse-sdk[tensorrt]'`; on a Jetson, TensorRT is a part of JetPack (`sudo apt install "
-        "tensorrt`): use the Python of the system, or an environment made with "
-        "`--system-site-packages`"
+        f"building engines needs {titles}: {what}. On a computer, `{INSTALL}`; on a Jetson, "
+        "TensorRT is a part of JetPack (`sudo apt install tensorrt`): use the Python of the "
+        "system, or an environment made with `--system-site-packages`"
     )
 
 

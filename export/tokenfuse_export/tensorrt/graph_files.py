@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from tokenfuse_sdk.bundle import Bundle
 from tokenfuse_sdk.engine_key import graph_sha256
 from tokenfuse_sdk.graphs import GRAPHS
+from tokenfuse_sdk.mapped_file import map_plain_file
 
 __all__ = ["GraphFiles", "graph_files"]
 
@@ -32,24 +33,31 @@ def graph_files(bundle: Bundle, precision: str, work: pathlib.Path) -> GraphFile
     """The graphs of a bundle in a precision; where it has none, they are exported into `work`.
 
     Raises:
-        BundleError: the bundle's own are damaged, or hold what no graph of ours has.
+        BundleError: the bundle's own are damaged, another model's, or none of ours.
         ExportError: they cannot be exported, or do not compute what the model computes.
     """
-    if precision in bundle.onnx_precisions:
-        return _of_bundle(bundle, precision)
-    raise NotImplementedError
-
-
-def _of_bundle(bundle: Bundle, precision: str) -> GraphFiles:
     group = f"onnx/{precision}"
-    files = bundle.open_group(group)
-    entries = bundle.manifest.files
-    hashes = {}
-    for graph in GRAPHS:
-        name = f"{graph}.onnx"
-        data = entries.get(f"{group}/{name}.data")
-        hashes[graph] = graph_sha256(
-            entries[f"{group}/{name}"].sha256, None if data is None else data.sha256
-        )
-    del files
-    return GraphFiles(bundle.path / group, hashes, is_new=False)
+    if precision in bundle.onnx_precisions:
+        files = bundle.open_group(group)
+        hashes = {name: file.sha256 for name, file in files.items()}
+        return GraphFiles(bundle.path / group, _by_graph(hashes), is_new=False)
+    # What only exporting needs: a Jetson builds the graphs that a bundle has without it.
+    from tokenfuse_export.reference import reference_of
+    from tokenfuse_export.to_onnx import export_onnx
+    from tokenfuse_export.verify import inputs_of, verify_graphs
+
+    folder = export_onnx(bundle.path, work / "onnx", precisions=(precision,)).folder / precision
+    model = reference_of(bundle)
+    verify_graphs(model, inputs_of(bundle, model), folder, precision).refuse()
+    hashes = {
+        path.name: map_plain_file(path, max_bytes=path.stat().st_size).sha256
+        for path in folder.iterdir()
+    }
+    return GraphFiles(folder, _by_graph(hashes), is_new=True)
+
+
+def _by_graph(hashes: Mapping[str, str]) -> dict[str, str]:
+    return {
+        graph: graph_sha256(hashes[f"{graph}.onnx"], hashes.get(f"{graph}.onnx.data"))
+        for graph in GRAPHS
+    }

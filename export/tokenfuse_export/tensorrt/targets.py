@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import dataclasses
 import re
 from collections.abc import Iterable
@@ -10,6 +9,8 @@ from collections.abc import Iterable
 from tokenfuse_export.errors import TargetError
 from tokenfuse_export.tensorrt.flavours import TensorRT
 from tokenfuse_sdk.engine_key import TARGET
+from tokenfuse_sdk.errors import DeviceError
+from tokenfuse_sdk.runtime.tensorrt.availability import device_target, open_device
 
 __all__ = ["CURRENT", "Target", "current_target", "resolve_targets"]
 
@@ -22,8 +23,6 @@ _JETSONS = {
     "sm_101": "Jetson Thor",
     "sm_110": "Jetson Thor",
 }
-# cuDeviceGetAttribute
-_MAJOR, _MINOR = 75, 76
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -76,14 +75,15 @@ def _resolve(trt: TensorRT, word: str) -> Target:
         # Also a GPU that is on no list: only building can tell.
         return Target(here, known.get(here, "CURRENT") if flavour.chooses_target else None)
     if word == CURRENT:
-        raise TargetError(f"target={CURRENT}: {why_not}{_offer(known)}")
+        offer = f"; or name one of {', '.join(known)}" if known else ""
+        raise TargetError(f"target={CURRENT}, the GPU of this machine: {why_not}{offer}")
     if flavour.chooses_target:
         what = f"{flavour.title} {trt.version} builds for {', '.join(known)}"
         if here is not None:
             what += f" and this machine's {here}"
     else:
         what = f"{flavour.title} {trt.version} builds for the GPU of its own machine alone"
-        what += f", which is {here}" if here is not None else f", and {why_not}"
+        what += f", which is {here}" if here is not None else f" ({why_not})"
     what += f", not for {word}"
     if word in _JETSONS:
         what += (
@@ -95,10 +95,6 @@ def _resolve(trt: TensorRT, word: str) -> Target:
     else:
         what += "; name one of these"
     raise TargetError(f"target={word}: {what}")
-
-
-def _offer(known: dict[str, str]) -> str:
-    return f"; name one of {', '.join(known)}" if known else ""
 
 
 def _known(trt: TensorRT) -> dict[str, str]:
@@ -115,15 +111,8 @@ def _number(name: str) -> int | None:
 
 
 def current_target() -> tuple[str | None, str]:
-    """The first GPU of this machine as "sm_86"; else None, and why."""
+    """The GPU of this machine as "sm_86"; else None, and why."""
     try:
-        driver = ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return None, "this machine has no NVIDIA driver (libcuda.so.1 does not load)"
-    device, major, minor = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
-    code = driver.cuInit(0) or driver.cuDeviceGet(ctypes.byref(device), 0)
-    for attribute, value in ((_MAJOR, major), (_MINOR, minor)):
-        code = code or driver.cuDeviceGetAttribute(ctypes.byref(value), attribute, device)
-    if code:
-        return None, f"the NVIDIA driver of this machine finds no GPU (CUDA error {code})"
-    return f"sm_{major.value}{minor.value}", ""
+        return device_target(open_device()), ""
+    except DeviceError as error:
+        return None, str(error)

@@ -2,51 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from tokenfuse_sdk.engine_key import ENGINE_PRECISIONS
 from tokenfuse_sdk.errors import DeviceError, PrecisionError
+from tokenfuse_sdk.runtime.tensorrt.availability import device_target, open_device
 
-__all__ = ["PRECISIONS", "choose_group"]
+if TYPE_CHECKING:
+    # Reading bundles takes Pillow and the tokenizer library, which a runtime does without.
+    from tokenfuse_sdk.bundle import Bundle
+
+__all__ = ["PRECISIONS", "choose_precision"]
 
 # From the most exact one on.
 PRECISIONS = tuple(ENGINE_PRECISIONS)
 
 
-def choose_group(
-    names: Sequence[str], *, target: str, precision: str | None, bundle: str
-) -> tuple[str, str]:
-    """The precision and why.
+def choose_precision(bundle: Bundle, asked: str | None) -> tuple[str, str]:
+    """The precision of the engines that are taken, and why.
 
     Args:
-        names: of a bundle's engines, as "sm_86-fp16".
-        target: of the device.
-        precision: one of `PRECISIONS`; None for the most exact one that the bundle has for it.
-        bundle: its path, for the command that builds.
+        bundle: that has engines for this machine's GPU.
+        asked: one of `PRECISIONS`; None for the most exact one that it has.
 
     Raises:
-        DeviceError: the bundle has no engines for the device.
+        DeviceError: it has no engines for this GPU, or there is no GPU.
         PrecisionError: it has, but not in this precision.
     """
-    there = [one for one in PRECISIONS if f"{target}-{one}" in names]
-
-    def command(wanted: str) -> str:
-        return (
-            f"`tokenfuse build -m {bundle} -o {bundle} --precision {wanted} --target {target} "
-            "--overwrite`"
-        )
-
+    target = device_target(open_device())
+    there = [name for name in PRECISIONS if f"{target}-{name}" in bundle.engine_names]
+    command = (
+        f"`tokenfuse build -m {bundle.path} -o {bundle.path} --precision {asked or 'fp16'} "
+        f"--target {target} --overwrite`"
+    )
     if not there:
-        has = f"only of {', '.join(names)}" if names else "of no device"
+        others = ", ".join(bundle.engine_names)
+        has = f"the engines {others}" if others else "no engines"
         raise DeviceError(
-            f"the bundle has engines {has}; this one is {target}: build them with "
-            f"{command(precision or 'fp16')}"
+            f"{bundle.path} has {has}; this machine's GPU is {target}: build some with {command}"
         )
-    if precision is None:
-        return there[0], f"auto: the most exact of the engines for {target}"
-    if precision not in there:
+    if asked is None:
+        return there[0], f"auto: {there[0]} is the most exact that the bundle has engines of"
+    if asked not in there:
         raise PrecisionError(
-            f"precision={precision!r}: the bundle's engines for {target} are in "
-            f"{', '.join(there)}; choose one of these, or build them with {command(precision)}"
+            f"precision={asked!r}: {bundle.path} has engines for {target} in {', '.join(there)}; "
+            f"choose one of these, or build others with {command}"
         )
-    return precision, "asked for"
+    return asked, "asked for"

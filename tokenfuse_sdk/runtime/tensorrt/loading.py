@@ -16,7 +16,7 @@ from tokenfuse_sdk.engine_key import (
 )
 from tokenfuse_sdk.errors import DeviceError
 from tokenfuse_sdk.graphs import GRAPHS, fused_cache, known_cache, text_lengths
-from tokenfuse_sdk.runtime.tensorrt.cuda import Cuda
+from tokenfuse_sdk.runtime.tensorrt.availability import device_target, open_device
 from tokenfuse_sdk.runtime.tensorrt.engine import Engine
 from tokenfuse_sdk.runtime.tensorrt.executor import TensorRTExecutor
 from tokenfuse_sdk.runtime.tensorrt.flavours import FLAVOURS, load_flavour
@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     # Reading bundles takes Pillow and the tokenizer library, which a runtime does without.
     from tokenfuse_sdk.bundle import Bundle
     from tokenfuse_sdk.config import ModelConfig
+    from tokenfuse_sdk.mapped_file import MappedFile
 
-__all__ = ["OpenEngines", "key_here", "open_engines"]
+__all__ = ["OpenEngines", "check_engines", "key_here", "open_engines"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,32 +48,22 @@ class OpenEngines:
     token_map: bool
 
 
-def open_engines(
-    bundle: Bundle, cuda: Cuda, *, target: str, precision: str, module: ModuleType | None = None
-) -> OpenEngines:
-    """Load the engines of a bundle for a target.
+def open_engines(bundle: Bundle, precision: str) -> OpenEngines:
+    """Load the engines of a bundle for this machine's GPU.
 
     Args:
         bundle: that has them.
-        cuda: the device.
-        target: of the device.
-        precision: one of those that the bundle has for it.
-        module: of TensorRT; None for the installed one of the engines' flavour.
+        precision: of `choose_precision`.
 
     Raises:
         BundleError: a file of theirs is damaged.
         EngineKeyError: they were made for other than what is here; names each difference.
         DeviceError: their TensorRT is not installed, or cannot load them.
     """
-    group = engine_group(target, precision)
+    cuda = open_device()
+    group = engine_group(device_target(cuda), precision)
     files = bundle.open_group(group)
-    made = EngineFile.from_json(bytes(files[ENGINE_FILE].data))
-    key = made.key
-    flavour = FLAVOURS[key.flavour]
-    if module is None:
-        module = load_flavour(key.flavour)
-    here = key_here(key, bundle, version=module.__version__, target=target, precision=precision)
-    key.check(here)
+    key, module = _checked_key(bundle, files, precision, device_target(cuda))
     log = Log(module)
     with cuda.current():
         runtime = module.Runtime(log.logger)
@@ -83,10 +74,13 @@ def open_engines(
                 files[f"{graph}.engine"].data,
                 name=f"{group}/{graph}.engine",
                 log=log,
-                keep_kernels=flavour.compiles_kernels,
+                keep_kernels=FLAVOURS[key.flavour].compiles_kernels,
             )
             for graph in GRAPHS
         }
+    # They were verified first and read then.
+    for file in files.values():
+        file.check_unchanged()
     for graph, inputs in _inputs(bundle.config).items():
         if set(engines[graph].inputs) != inputs:
             raise DeviceError(
@@ -98,6 +92,31 @@ def open_engines(
         key=key,
         token_map="weights_BNS" in engines["image_encoder"].outputs,
     )
+
+
+def check_engines(bundle: Bundle, name: str) -> None:
+    """Check that engines of a bundle are for what is here, without loading them.
+
+    Args:
+        bundle: that has them.
+        name: one of `Bundle.engine_names`.
+
+    Raises:
+        As `open_engines`.
+    """
+    files = bundle.open_group(f"engines/{name}")
+    precision = name.rpartition("-")[2]
+    _checked_key(bundle, files, precision, device_target(open_device()))
+
+
+def _checked_key(
+    bundle: Bundle, files: Mapping[str, MappedFile], precision: str, target: str
+) -> tuple[EngineKey, ModuleType]:
+    """The key of a group's files, which fits what is here, and its TensorRT."""
+    key = EngineFile.from_json(bytes(files[ENGINE_FILE].data)).key
+    module = load_flavour(key.flavour)
+    key.check(key_here(key, bundle, version=module.__version__, target=target, precision=precision))
+    return key, module
 
 
 def key_here(
