@@ -14,7 +14,7 @@ SDK = ROOT / "tokenfuse_sdk"
 FLOORS = [
     {"errors", "config", "integers", "atomic", "strict_json", "native", "_native"}
     | {"plain_file", "mapped_file", "background", "cuda_module", "graphs"}
-    | {"protobuf", "onnx_messages", "onnx_file"},
+    | {"protobuf", "onnx_messages", "onnx_file", "engine_key", "engine_file"},
     {"weights", "ops.reference", "flops", "sizes"},
     {"ops", "bundle", "preprocess", "tokenizer"},
     {"runtime"},
