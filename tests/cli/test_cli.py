@@ -77,6 +77,19 @@ def test_answer(run, picture, bundle):
     assert "does not know: zebra" in err
 
 
+def test_a_backend_by_its_name(run, picture, bundle, exported_small):
+    pytest.importorskip("onnxruntime", reason="needs the package onnxruntime")
+    options = ("--backend", "onnxruntime", "--device", "cpu", "-m", exported_small)
+    code, out, _ = run("info", "--json", *options)
+    assert (code, json.loads(out)["backend"]) == (0, "onnxruntime")
+    asked = ("answer", picture, "is there a star?", "how many?")
+    assert run(*asked, *options) == run(*asked, "-m", bundle, "--precision", "fp32")
+    code, _, err = run("info", "--backend", "onnxruntime", "-m", bundle)
+    assert (code, "tokenfuse export" in err) == (1, True)
+    code, _, err = run("info", "--backend", "torch", "-m", bundle)
+    assert (code, "choose one of native, onnxruntime" in err) == (1, True)
+
+
 def test_answer_in_json_with_candidates(run, picture, bundle):
     code, out, _ = run(
         "answer",

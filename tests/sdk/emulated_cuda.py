@@ -16,7 +16,6 @@ import ctypes
 import enum
 import threading
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
@@ -259,14 +258,3 @@ class EmulatedCuda:
                     work()
                 except IllegalAddressError:
                     self._failed = cudaError_t.cudaErrorIllegalAddress
-
-
-def signature_of(function: Any) -> list[str]:
-    """Names of a package's function's parameters, as its documentation begins."""
-    first = function.__doc__.strip().splitlines()[0]
-    inside = first[first.index("(") + 1 : first.rindex(")")]
-    names = []
-    for part in filter(None, (piece.strip() for piece in inside.split(","))):
-        # "size_t size", "attr: cudaDeviceAttr", "stream"
-        names.append(part.split(":")[0].split()[-1])
-    return names

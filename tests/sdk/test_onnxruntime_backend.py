@@ -16,6 +16,7 @@ import pytest
 import tokenfuse_sdk as tf
 from tokenfuse_sdk import errors
 from tokenfuse_sdk.bundle import add_groups, read_bundle
+from tokenfuse_sdk.graphs import GRAPHS
 from tokenfuse_sdk.runtime import onnxruntime as backend
 from tokenfuse_sdk.runtime.onnxruntime import OnnxRuntimeExecutor
 from tokenfuse_sdk.shipped import example_questions
@@ -185,6 +186,18 @@ def test_providers_are_taken_literally(exported_small):
         assert model.answer(tf.example_images()[0], QUESTIONS[0]).num_tokens > 0
 
 
+@pytest.mark.filterwarnings("ignore:Specified provider")
+def test_a_gpu_that_is_there_in_name_alone(exported_small, monkeypatch):
+    # As where onnxruntime-gpu is installed on a machine without a GPU.
+    there = ["CUDAExecutionProvider", CPU]
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: there)
+    with load(exported_small, device="auto") as model:
+        assert model.device == "cpu"
+        assert "auto: CUDAExecutionProvider does not start: " in model.info.device_reason
+    with pytest.raises(errors.DeviceError, match="CUDAExecutionProvider"):
+        load(exported_small, device="cuda")
+
+
 @pytest.mark.parametrize(
     ("options", "error", "match"),
     [
@@ -269,6 +282,23 @@ def test_weights_beside_the_graphs(exported_small, tmp_path, monkeypatch, check)
     data = {name: file.data for name, file in files.items()}
     with pytest.raises(errors.DeviceError, match=r"no weights from memory.*install --up"):
         OnnxRuntimeExecutor(data, providers=[CPU], num_threads=1)
+
+
+def test_an_operator_that_onnxruntime_has_not(capfd):
+    from onnx import TensorProto, helper
+
+    kind = TensorProto.BFLOAT16
+    x, y = (helper.make_tensor_value_info(name, kind, [2, 2]) for name in "xy")
+    graph = helper.make_graph([helper.make_node("MatMul", ["x", "x"], ["y"])], "g", [x], [y])
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    data = memoryview(made.SerializeToString())
+    files = {f"{graph}.onnx": data for graph in GRAPHS}
+    with pytest.raises(errors.UnsupportedModelError, match=r"open image_enc.*NOT_IMPLEMENTED"):
+        OnnxRuntimeExecutor(files, providers=[CPU], num_threads=1)
+    files = dict.fromkeys(files, memoryview(b"no protobuf"))
+    with pytest.raises(errors.UnsupportedModelError, match=r"cannot open image_encoder.onnx"):
+        OnnxRuntimeExecutor(files, providers=[CPU], num_threads=1)
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

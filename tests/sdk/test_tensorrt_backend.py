@@ -5,25 +5,26 @@ Where there is no GPU, the device and TensorRT are the emulated ones; the refusa
 
 from __future__ import annotations
 
-import inspect
 import re
 import shutil
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from emulated_cuda import EmulatedCuda, cudaDeviceAttr, cudaError_t, cudaMemcpyKind, signature_of
-from emulated_tensorrt import EmulatedContext, EmulatedEngine, EmulatedTensorRT, add_engines
+from emulated_cuda import EmulatedCuda
+from emulated_engines import add_engines
+from emulated_tensorrt import EmulatedTensorRT
 from pictures import picture
 
 import tokenfuse_sdk as tf
+from tokenfuse_export.verify import verify_bundle
 from tokenfuse_sdk import errors
+from tokenfuse_sdk.cli.doctor import _run_checks
 from tokenfuse_sdk.runtime import tensorrt
-from tokenfuse_sdk.runtime.tensorrt.cuda import Cuda, load_bindings
-from tokenfuse_sdk.runtime.tensorrt.engine import Engine
-from tokenfuse_sdk.runtime.tensorrt.log import Log
+from tokenfuse_sdk.runtime.tensorrt.cuda import load_bindings
 
 QUESTIONS = [
     "how many red circles are there?",
@@ -31,15 +32,6 @@ QUESTIONS = [
     "what digit is left of the star?",
 ]
 BLOCK = "import sys\nfor name in {names}:\n    sys.modules[name] = None\n"
-
-
-@pytest.fixture
-def bindings():
-    """The real package, on a machine without a driver."""
-    module = pytest.importorskip("cuda.bindings.runtime", reason="needs the package cuda-bindings")
-    if Cuda(module).driver_version():
-        pytest.skip("needs a machine without an NVIDIA driver: tests/gpu are for the others")
-    return module
 
 
 @pytest.fixture
@@ -72,7 +64,7 @@ def _load(bundle, **options):
 # What is missing here, for real.
 
 
-@pytest.mark.usefixtures("bindings")
+@pytest.mark.usefixtures("no_driver")
 def test_a_machine_without_a_driver(bundle):
     reason = tensorrt.unavailable_reason()
     assert "no NVIDIA driver is installed (cudaDriverGetVersion says 0)" in reason
@@ -96,89 +88,6 @@ def test_packages_that_are_not_installed():
     assert "the package cuda-bindings is not installed" in lacking
     assert lacking.count("pip install 'tokenfuse-sdk[tensorrt]'") == 2
     assert "cuda-bindings" not in _reason_without("tensorrt", "tensorrt_rtx_bindings")
-
-
-def test_every_call_of_cuda_has_the_arguments_that_the_package_takes(bindings):
-    cuda = Cuda(bindings)
-    calls = {
-        "cudaGetDevice": lambda: cuda.current().__enter__(),
-        "cudaGetDeviceCount": cuda.num_devices,
-        "cudaDeviceGetAttribute": cuda.compute_capability,
-        "cudaGetDeviceProperties": cuda.device_name,
-        "cudaMalloc": lambda: cuda.allocate(256),
-        "cudaFree": lambda: cuda.free(4096),
-        "cudaMallocHost": lambda: cuda.allocate_pinned(256),
-        "cudaFreeHost": lambda: cuda.free_pinned(4096),
-        "cudaStreamCreateWithFlags": cuda.open_stream,
-        "cudaStreamDestroy": lambda: cuda.close_stream(4096),
-        "cudaMemcpyAsync": lambda: cuda.copy_in(4096, 8192, 16, 4096),
-        "cudaMemcpyAsync ": lambda: cuda.copy_out(4096, 8192, 16, 4096),
-        "cudaStreamSynchronize": lambda: cuda.wait(4096),
-        "cudaEventCreateWithFlags": lambda: cuda.follow(4096, 8192),
-        "cudaEventRecord": lambda: cuda._call("cudaEventRecord", bindings.cudaEvent_t(0), 4096),
-        "cudaStreamWaitEvent": lambda: cuda._call(
-            "cudaStreamWaitEvent", 4096, bindings.cudaEvent_t(0), 0
-        ),
-        "cudaEventDestroy": lambda: cuda._call("cudaEventDestroy", bindings.cudaEvent_t(0)),
-    }
-    for name, call in calls.items():
-        # A TypeError would be ours; this is CUDA's.
-        with pytest.raises(
-            errors.DeviceError,
-            match=rf"CUDA failed: {name.strip()}: cudaErrorInsufficientDriver \(CUDA driver",
-        ):
-            call()
-
-
-def test_the_emulated_cuda_has_the_signatures_of_the_package(bindings):
-    names = [name for name in vars(EmulatedCuda) if name.startswith("cuda")]
-    functions = [name for name in names if inspect.isfunction(vars(EmulatedCuda)[name])]
-    assert len(functions) > 15
-    for name in functions:
-        ours = list(inspect.signature(getattr(EmulatedCuda, name)).parameters)[1:]
-        assert signature_of(getattr(bindings, name)) == ours, name
-    for ours in (cudaError_t, cudaMemcpyKind, cudaDeviceAttr):
-        theirs = getattr(bindings, ours.__name__)
-        assert all(int(getattr(theirs, one.name)) == one for one in ours)
-    for name in ("cudaStreamNonBlocking", "cudaEventDisableTiming"):
-        assert getattr(EmulatedCuda, name) == getattr(bindings, name)
-
-
-@pytest.fixture
-def real_tensorrt():
-    return pytest.importorskip(
-        "tensorrt_rtx_bindings", reason="needs the package tensorrt-rtx-cu13-bindings"
-    )
-
-
-def test_the_emulated_tensorrt_has_the_methods_of_the_real_one(real_tensorrt):
-    pairs = ((EmulatedEngine, "ICudaEngine"), (EmulatedContext, "IExecutionContext"))
-    for ours, name in pairs:
-        theirs = getattr(real_tensorrt, name)
-        methods = [m for m, one in vars(ours).items() if inspect.isfunction(one) and m[0] != "_"]
-        for method in methods:
-            text = getattr(theirs, method).__doc__
-            wanted = [
-                re.findall(r"(\w+): ", line.split("self: ", 1)[1].split(" -> ")[0])
-                for line in text.splitlines()
-                if f"{method}(self: " in line
-            ]
-            given = list(inspect.signature(getattr(ours, method)).parameters)[1:]
-            assert any(given == names[: len(given)] for names in wanted), (method, given, wanted)
-    for attribute in ("num_io_tensors", "num_optimization_profiles", "device_memory_size_v2"):
-        assert hasattr(real_tensorrt.ICudaEngine, attribute)
-    # Of the flavour that compiles kernels where an engine is loaded.
-    assert hasattr(real_tensorrt.ICudaEngine, "create_runtime_config")
-    for method in ("create_runtime_cache", "set_runtime_cache"):
-        assert hasattr(real_tensorrt.IRuntimeConfig, method)
-
-
-def test_what_is_no_engine_is_refused_by_tensorrt_and_nothing_is_printed(real_tensorrt, capfd):
-    log = Log(real_tensorrt)
-    runtime = real_tensorrt.Runtime(log.logger)
-    with pytest.raises(errors.DeviceError, match=r"cannot load decoder\.engine: .*ngine.*Build it"):
-        Engine(real_tensorrt, runtime, memoryview(bytes(4096)), name="decoder.engine", log=log)
-    assert capfd.readouterr() == ("", "")
 
 
 # Arguments.
@@ -311,6 +220,54 @@ def test_a_tensorrt_that_is_not_installed(gpu, graphs, tmp_path, monkeypatch):
         errors.DeviceError, match=r"no tensorrt_rtx is installed .*: pip install 'tokenfuse-sdk\["
     ):
         _load(graphs)
+
+
+def test_verify_compares_engines_too(gpu, graphs, tmp_path):
+    add_engines(graphs, tmp_path / "engines", budgets=(2, 4, 8))
+    (row,) = verify_bundle(graphs, against=["tensorrt"]).rows
+    assert (row.runtime, row.where, row.precision) == ("tensorrt", "sm_86", "fp32")
+    assert row.passed, row.reason
+    assert row.comparison.answers.same == row.comparison.answers.total > 0
+
+
+def test_threads_share_the_kernels_that_are_compiled_at_load(gpu, graphs, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorrt_rtx", gpu)
+    add_engines(graphs, tmp_path / "engines", flavour="tensorrt_rtx")
+    with _load(graphs) as model, ThreadPoolExecutor(2) as threads:
+        together = threading.Barrier(2)
+
+        def ask(_: int) -> str:
+            together.wait()
+            return model.answer(picture(), QUESTIONS[0]).text
+
+        assert len(set(threads.map(ask, range(2)))) == 1
+    caches = {id(context.engine): set() for context in gpu.contexts}
+    for context in gpu.contexts:
+        caches[id(context.engine)].add(context.kernels)
+    assert [len(found) for found in caches.values()] == [1, 1, 1]
+    assert None not in set.union(*caches.values())
+    assert len(gpu.contexts) == 6
+
+
+def test_doctor_says_which_engines_fit(gpu, engines, tmp_path):
+    def checks() -> dict:
+        return _run_checks(str(engines))
+
+    found = checks()
+    assert found["TensorRT"]["ok"]
+    assert found["TensorRT"]["what"].startswith("tensorrt 10.3.0")
+    assert found["TensorRT"]["what"].endswith("Emulated GPU (sm_86), driver for CUDA 13.0")
+    name = f"engines of {engines}"
+    assert found[name] == {"ok": True, "what": "sm_86-fp32 fits"}
+    gpu.__version__ = "10.4.0"
+    assert checks()[name]["ok"] is False
+    assert "version: 10.3.0 in the engine, 10.4.0 here" in checks()[name]["what"]
+    gpu.cuda.capability = (8, 7)
+    assert checks()[name] == {"ok": None, "what": "sm_86-fp32; none is for this GPU, sm_87"}
+    gpu.cuda.driver = 0
+    assert checks()[name] == {"ok": None, "what": "sm_86-fp32; none can run here"}
+    assert "no NVIDIA driver is installed" in checks()["TensorRT"]["what"]
+    assert _run_checks()["engines of scenes-nano"]["what"].startswith("none; `tokenfuse build`")
 
 
 def test_the_bindings_are_loaded_where_they_are_needed(monkeypatch):

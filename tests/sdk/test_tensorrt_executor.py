@@ -1,4 +1,4 @@
-"""TensorRT's executor on emulated device memory and engines: addresses, profiles, order, threads.
+"""TensorRT's executor on an emulated GPU: addresses, profiles, order, threads, memory.
 
 Shapes: B batch, N image tokens kept, D fusion width, P known answer ids, A new ones, V vocabulary.
 """
@@ -11,103 +11,23 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from emulated_cuda import EmulatedCuda, cudaError_t
-from emulated_tensorrt import EmulatedTensorRT, engine_bytes, key_of, ranges_of
+from emulated_cuda import cudaError_t
+from emulated_device import BUDGETS, EmulatedDevice, serialised_engine
 
-from tokenfuse_sdk.bundle import read_bundle
 from tokenfuse_sdk.errors import (
     DeviceError,
     ModelClosedError,
-    OpError,
     TokenBudgetError,
     UnsupportedModelError,
 )
-from tokenfuse_sdk.graphs import GRAPHS, fused_cache, known_cache
-from tokenfuse_sdk.runtime.graphs import GraphRuntime
+from tokenfuse_sdk.graphs import fused_cache, known_cache
 from tokenfuse_sdk.runtime.native_cpu import NativeCpuRuntime
-from tokenfuse_sdk.runtime.protocol import Capabilities
-from tokenfuse_sdk.runtime.tensorrt import TensorRTExecutor
-from tokenfuse_sdk.runtime.tensorrt.cuda import Cuda
 from tokenfuse_sdk.runtime.tensorrt.engine import Engine
-from tokenfuse_sdk.runtime.tensorrt.log import Log
-
-# Not 4, which the model has too: so that it is refused.
-BUDGETS, BATCHES = (2, 8), (1, 3)
 
 
 @pytest.fixture(scope="module")
-def small(exported_small):
-    return read_bundle(exported_small)
-
-
-def _engine(bundle, graph: str, **options) -> bytes:
-    onnx = bundle.path / "onnx" / "fp32" / f"{graph}.onnx"
-    return engine_bytes(onnx, ranges_of(bundle.config, graph, onnx, BATCHES, BUDGETS), **options)
-
-
-@pytest.fixture(scope="module")
-def serialised(small):
-    """Engines by graph."""
-    return {graph: _engine(small, graph) for graph in GRAPHS}
-
-
-@pytest.fixture(scope="module")
-def native(small):
-    return NativeCpuRuntime(small.config, small.weights, num_threads=1)
-
-
-class Device:
-    """An emulated device, and the executor of the small model on it."""
-
-    def __init__(self, bundle, serialised) -> None:
-        self.cuda = EmulatedCuda()
-        self.module = EmulatedTensorRT(self.cuda)
-        self.log = Log(self.module)
-        runtime = self.module.Runtime(self.log.logger)
-        self.engines = {
-            graph: Engine(
-                self.module, runtime, memoryview(serialised[graph]), name=graph, log=self.log
-            )
-            for graph in GRAPHS
-        }
-        key = key_of(bundle, batches=BATCHES, budgets=BUDGETS)
-        self.executor = TensorRTExecutor(self.engines, key, Cuda(self.cuda))
-        capabilities = Capabilities(
-            runtime="tensorrt",
-            device="cuda",
-            precision="fp32",
-            isa="sm_86",
-            num_threads=0,
-            token_map=True,
-        )
-        self.runtime = GraphRuntime(bundle.config, self.executor, capabilities, batches=BATCHES)
-
-    def context(self, graph: str):
-        """The first thread's of a graph."""
-        outputs = self.module.contexts
-        (found,) = (one for one in outputs if graph == _graph_of(one))
-        return found
-
-
-def _graph_of(context) -> str:
-    first = {"image_BHW3": "image_encoder", "f_BND": "text_fusion", "answer_BA": "decoder"}
-    return first[context.engine.names[0]]
-
-
-@pytest.fixture
-def device(small, serialised):
-    return Device(small, serialised)
-
-
-@pytest.fixture
-def inputs(small):
-    """Pictures, questions of several lengths, answers."""
-    rng = np.random.default_rng(11)
-    side, vocab = small.config.vision.image_size, small.config.text.vocab_size
-    images_BHW3 = rng.uniform(-1, 1, (3, side, side, 3)).astype(np.float32)
-    texts = [rng.integers(2, vocab, count, dtype=np.int32) for count in (3, 16, 40)]
-    answers = [rng.integers(2, vocab, count, dtype=np.int32) for count in (1, 5, 32)]
-    return images_BHW3, texts, answers
+def native(small_exported):
+    return NativeCpuRuntime(small_exported.config, small_exported.weights, num_threads=1)
 
 
 @pytest.mark.parametrize("budget", BUDGETS)
@@ -152,9 +72,9 @@ def test_nothing_is_allocated_once_every_profile_was_used(device, inputs):
     assert (device.cuda.num_allocations, device.executor.memory_report()) == before
 
 
-def test_the_cache_goes_back_and_forth_and_is_never_copied(device, small, inputs):
+def test_the_cache_goes_back_and_forth_and_is_never_copied(device, small_exported, inputs):
     images_BHW3, texts, _ = inputs
-    config = small.config
+    config = small_exported.config
     f_ND = device.runtime.encode_image(images_BHW3[0], 8)
     # Warm, so that the first block is not another than later ones.
     for _ in range(2):
@@ -265,82 +185,14 @@ def test_budgets_and_batches_that_no_engine_was_built_for(device, inputs):
     assert device.runtime.generate(f_ND, texts[0], 3)
 
 
-def test_an_output_that_was_left_out(small, serialised):
-    encoder = _engine(small, "image_encoder", without=["weights_BNS"])
+def test_an_output_that_was_left_out(small_exported, serialised):
+    encoder = serialised_engine(small_exported, "image_encoder", without=["weights_BNS"])
     parts = serialised | {"image_encoder": encoder}
-    device = Device(small, parts)
+    device = EmulatedDevice(small_exported, parts)
     assert "weights_BNS" not in device.engines["image_encoder"].outputs
-    side = small.config.vision.image_size
+    side = small_exported.config.vision.image_size
     with pytest.raises(UnsupportedModelError, match=r"image_encoder .* without .*weights_BNS"):
         device.runtime.encode_image_with_map(np.zeros((side, side, 3), np.float32), 8)
-
-
-class Shown:
-    """Memory of somebody else's, by `__cuda_array_interface__` alone."""
-
-    def __init__(self, cuda: EmulatedCuda, array: np.ndarray, **shown) -> None:
-        self.__cuda_array_interface__ = {
-            "shape": array.shape,
-            "typestr": array.dtype.str,
-            "data": (cuda.array_of(array), False),
-            "version": 3,
-            **shown,
-        }
-
-
-def test_an_array_on_the_device_is_used_where_it_lies(device, inputs, check):
-    images_BHW3, _, _ = inputs
-    want_ND = device.runtime.encode_image(images_BHW3[0], 8)
-    shown = Shown(device.cuda, images_BHW3[:1])
-    before = len(device.cuda.live("device"))
-    value = device.executor.put(shown)
-    outputs = device.executor.run("image_encoder", {"image_BHW3": value}, ["f_BND"])
-    check(device.executor.get(outputs["f_BND"])[0], want_ND, 1e-6)
-    _, addresses = device.context("image_encoder").runs[-1]
-    assert addresses["image_BHW3"] == shown.__cuda_array_interface__["data"][0]
-    assert len(device.cuda.live("device")) == before
-
-
-def test_the_stream_of_an_array_is_waited_for(device, inputs, check):
-    images_BHW3, _, _ = inputs
-    want_ND = device.runtime.encode_image(images_BHW3[0], 8)
-    shown = Shown(device.cuda, np.zeros_like(images_BHW3[:1]))
-    facts = shown.__cuda_array_interface__
-    address, num_bytes = facts["data"][0], images_BHW3[:1].nbytes
-    _, stream = device.cuda.cudaStreamCreateWithFlags(1)
-
-    def written() -> None:
-        target = device.cuda.bytes_at(address, num_bytes, "device")
-        target[...] = images_BHW3[0].reshape(-1).view(np.uint8)
-
-    device.cuda.enqueue(stream, written)
-    shown.__cuda_array_interface__ = facts | {"stream": stream}
-    outputs = device.executor.run(
-        "image_encoder", {"image_BHW3": device.executor.put(shown)}, ["f_BND"]
-    )
-    check(device.executor.get(outputs["f_BND"])[0], want_ND, 1e-6)
-
-
-@pytest.mark.parametrize(
-    ("change", "match"),
-    [
-        ({"strides": (4, 8)}, "has the strides"),
-        ({"typestr": "<f8"}, "has the type '<f8'"),
-        ({"mask": object()}, "has a mask"),
-        ({"data": (0, False)}, "begins at the address 0"),
-    ],
-)
-def test_arrays_on_the_device_that_cannot_be_used(device, change, match):
-    shown = Shown(device.cuda, np.zeros((2, 3), np.float32), **change)
-    with pytest.raises(OpError, match=match):
-        device.executor.put(shown)
-
-
-def test_an_interface_that_lacks_a_part(device):
-    shown = Shown(device.cuda, np.zeros(2, np.float32))
-    del shown.__cuda_array_interface__["typestr"]
-    with pytest.raises(OpError, match="without typestr"):
-        device.executor.put(shown)
 
 
 def test_the_device_of_the_thread_stays_what_it_was(device, inputs):
@@ -374,8 +226,10 @@ def test_a_value_is_of_one_thread(device, inputs):
         threads.submit(device.executor.get, value).result()
 
 
-def test_what_tensorrt_says_is_in_the_error(device, small, serialised):
-    with pytest.raises(DeviceError, match=r"cannot load decoder.engine: .*magicTag is wrong\. Bui"):
+def test_what_tensorrt_says_is_in_the_error(device, small_exported, serialised):
+    with pytest.raises(
+        DeviceError, match=r"cannot load decoder.engine: .*magicTag is wrong\. Where"
+    ):
         Engine(
             device.module,
             device.module.Runtime(device.log.logger),

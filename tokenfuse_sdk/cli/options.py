@@ -13,10 +13,11 @@ _Command = Callable[..., Any]
 
 PRECISION_HELP = (
     "CPU: fp32, bf16 or int8; default: the fastest that answers like fp32. GPU: fp16 or bf16; "
-    "default: fp16. onnxruntime: one that the bundle has graphs of; default: the most exact."
+    "default: fp16. onnxruntime, tensorrt: one that the bundle has graphs or engines of; default: "
+    "the most exact."
 )
 backend_option = click.option(
-    "--backend", default="native", show_default=True, help="native or onnxruntime."
+    "--backend", default="native", show_default=True, help="native, onnxruntime or tensorrt."
 )
 
 

@@ -29,16 +29,18 @@ def load(
     Args:
         model: the name of a shipped model, or the path of a bundle ("./scenes-nano"
             where a folder has a shipped model's name).
-        backend: "native" for our own engines, or "onnxruntime" for the ONNX graphs that
-            `tokenfuse export` puts into a bundle. Both give the same answers.
+        backend: "native" for our own engines, "onnxruntime" for the ONNX graphs that
+            `tokenfuse export` puts into a bundle, "tensorrt" for the engines that `tokenfuse
+            build` does. All give the same answers.
         device: "cpu", "cuda", or "auto", which alone may choose; read it back from
             `Model.device`.
             A precision that one device alone has decides for "auto".
         precision: of the native engine on a CPU "fp32", "bf16" (weights of linears in bfloat16)
             or "int8" (linears in 8 bits); None for the fastest here of those that answer like
             fp32, by the bundle's record, and for fp32 where it has none. On a GPU "fp16" or
-            "bf16"; None for fp16. Of ONNX Runtime one that the bundle has graphs of; None for the
-            most exact one. Read it back from `Model.precision`, and why from `Model.info`.
+            "bf16"; None for fp16. Of ONNX Runtime and TensorRT one that the bundle has graphs or
+            engines of; None for the most exact one. Read it back from `Model.precision`, and why
+            from `Model.info`.
         token_budget: N, how many tokens a picture and a question are merged to when a
             call does not say; one of the model's budgets, None for the largest. Fewer
             are faster and less accurate; the model card says how much.
@@ -51,7 +53,9 @@ def load(
     Raises:
         BundleError: the bundle is missing, damaged or hostile; its kinds say which.
         BundleMissingFileError: ONNX Runtime was asked for and the bundle has no graphs.
-        DeviceError: the device, a provider or ONNX Runtime itself is not there; says why.
+        DeviceError: the device, a provider, ONNX Runtime or TensorRT itself is not there, or the
+            bundle has no engines for the device; says why.
+        EngineKeyError: the engines were made for other than what is here; a DeviceError.
         PrecisionError, TokenBudgetError, ConfigError: a value that is not offered, in the
             environment variable TOKENFUSE_FORCE_ISA too.
         UnsupportedModelError: the backend cannot run such a model.

@@ -82,7 +82,7 @@ class Model:
 
     @property
     def backend(self) -> str:
-        """Whose code computes: "native" or "onnxruntime"."""
+        """Whose code computes: "native", "onnxruntime" or "tensorrt"."""
         return self._placement.backend
 
     @property

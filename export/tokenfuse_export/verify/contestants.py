@@ -129,15 +129,13 @@ def _open_tensorrt(bundle: Bundle, target: str, precision: str) -> Compared:
     reason = tensorrt.unavailable_reason()
     if reason is not None:
         raise NotHereError(reason)
+    here = tensorrt.device_target(tensorrt.open_device())
+    if here != target:
+        raise NotHereError(f"the engines are for {target}, the device is {here}")
     try:
-        cuda = tensorrt.open_device()
-        here = tensorrt.device_target(cuda)
-        if here != target:
-            raise NotHereError(f"the engines are for {target}, the device is {here}")
-        engines = tensorrt.open_engines(bundle, cuda, target=target, precision=precision)
+        return open_bundle(bundle, place("cuda", precision, backend="tensorrt"))
     except DeviceError as error:
         raise NotHereError(str(error)) from error
-    return _graph_runtime(bundle.config, engines.executor, precision)
 
 
 def graph_contestants(

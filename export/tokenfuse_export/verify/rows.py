@@ -48,14 +48,10 @@ class Row:
         if self.comparison is None:
             return facts
         bound = BOUNDS[self.precision]
-        allowed = {"max_rel": _json(bound.worst), "cosine": bound.cosine}
+        allowed = {"max_rel": bound.worst, "cosine": bound.cosine, "cache": bound.cache}
         if self.precision == "fp32":
             allowed["logits_max_abs"] = bound.most_logit
         return facts | self.comparison.to_dict() | {"bound": allowed}
-
-
-def _json(value: float) -> float | None:
-    return value if value < float("inf") else None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -65,8 +65,7 @@ def verify_bundle(
         and (precisions is None or one.precision in (*precisions, ""))
     ]
     return _verification(
-        model,
-        inputs_of(bundle, model),
+        Reference(model, inputs_of(bundle, model)),
         contestants,
         asked=(*(against or ()), *(precisions or ())),
         progress=progress,
@@ -79,6 +78,7 @@ def verify_graphs(
     folder: str | os.PathLike[str],
     precision: str,
     *,
+    reference: Reference | None = None,
     progress: Progress | None = None,
 ) -> Verification:
     """Compare the graphs of a folder with their model, by each runtime here that reads them.
@@ -88,10 +88,12 @@ def verify_graphs(
         inputs: of `golden_inputs` or a bundle.
         folder: with `<graph>.onnx`, and nothing but what belongs to them.
         precision: of the graphs.
+        reference: of this model and these inputs, where it was computed already.
+        progress: as of `verify_bundle`.
     """
     _check_known("precision", (precision,), tuple(BOUNDS))
     contestants = graph_contestants(model.config, pathlib.Path(folder), precision)
-    return _verification(model, inputs, contestants, progress=progress)
+    return _verification(reference or Reference(model, inputs), contestants, progress=progress)
 
 
 def _check_known(name: str, given: Sequence[str] | None, known: Sequence[str]) -> None:
@@ -101,28 +103,21 @@ def _check_known(name: str, given: Sequence[str] | None, known: Sequence[str]) -
 
 
 def _verification(
-    model: JointModel,
-    inputs: GoldenInputs,
+    reference: Reference,
     contestants: Iterable[Contestant],
     *,
     asked: tuple[str, ...] = (),
     progress: Progress | None,
 ) -> Verification:
-    was_training = model.training
-    model.eval()
-    try:
-        reference = Reference(model, inputs.questions())
-    finally:
-        model.train(was_training)
     rows = []
     for one in contestants:
         if progress is not None:
             progress(f"{one.runtime} {one.where} {one.precision}")
         rows.append(_row(one, reference))
     return Verification(
-        model=model.config.name,
-        num_inputs=len(inputs.image_u8),
-        token_budgets=model.config.fusion.token_budgets,
+        model=reference.config.name,
+        num_inputs=reference.num_inputs,
+        token_budgets=reference.config.fusion.token_budgets,
         rows=tuple(rows),
         asked=asked,
     )

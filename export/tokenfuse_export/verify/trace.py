@@ -6,13 +6,13 @@ Shapes: N image tokens, D fusion width, T text width, A answer ids, V vocabulary
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tokenfuse_export.verify.inputs import Question
+from tokenfuse_export.verify.inputs import GoldenInputs, Question
 from tokenfuse_export.verify.torch_runtime import TorchRuntime
 from tokenfuse_sdk.runtime.protocol import FloatArray, IdArray
 from tokenfuse_training.model import JointModel
@@ -45,12 +45,14 @@ class Trace:
         stages: `STAGES` to (N, D), (N, T) and (A, V), the last under teacher forcing; empty at a
             budget whose stages are not compared.
         ids: the greedy answer, as long as the model takes it.
-        log_probs: of its ids.
+        log_probs: of its ids, as it was written id by id.
+        logits: of its ids, (A, V), all at once.
     """
 
     stages: dict[str, FloatArray]
     ids: IdArray
     log_probs: FloatArray
+    logits: FloatArray
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,26 +87,32 @@ def trace(
             )
         )
     ids, log_probs = runtime.generate(f_ND, question.text_ids, max_tokens)
-    return Trace(stages=found, ids=ids, log_probs=log_probs)
+    logits = runtime.logits(f_ND, question.text_ids, ids)
+    return Trace(stages=found, ids=ids, log_probs=log_probs, logits=logits)
 
 
 class Reference:
     """PyTorch's float32 traces: answers at every budget, stages at the least and the full one."""
 
-    def __init__(self, model: JointModel, questions: Sequence[Question]) -> None:
-        self.config = model.config
+    def __init__(self, model: JointModel, inputs: GoldenInputs) -> None:
+        questions = inputs.questions()
+        self.config, self.num_inputs = model.config, len(questions)
         self._runtime = TorchRuntime(model)
         budgets = model.config.fusion.token_budgets
-        self.wanted = tuple(
-            self._wanted(question, budget, stages=budget in (budgets[0], budgets[-1]))
-            for budget in budgets
-            for question in questions
-        )
+        was_training = model.training
+        model.eval()
+        try:
+            self.wanted = tuple(
+                self._wanted(question, budget, stages=budget in (budgets[0], budgets[-1]))
+                for budget in budgets
+                for question in questions
+            )
+        finally:
+            model.train(was_training)
 
     def _wanted(self, question: Question, budget: int, *, stages: bool) -> Wanted:
         own = self._trace(self._runtime, question, budget, stages=stages)
-        f_ND = self._runtime.encode_image(question.image_HW3, budget)
-        logits_AV = self._runtime.logits(f_ND, question.text_ids, own.ids).astype(np.float64)
+        logits_AV = own.logits.astype(np.float64)
         second, best = np.sort(logits_AV, axis=1)[:, -2:].T
         return Wanted(
             question=question,

@@ -6,7 +6,7 @@ from tokenfuse_sdk.errors import DeviceError
 from tokenfuse_sdk.runtime.tensorrt.cuda import Cuda, load_bindings
 from tokenfuse_sdk.runtime.tensorrt.flavours import INSTALL, installed_flavours
 
-__all__ = ["device_target", "open_device", "unavailable_reason"]
+__all__ = ["device_name", "device_target", "open_device", "unavailable_reason"]
 
 
 def unavailable_reason() -> str | None:
@@ -31,6 +31,12 @@ def device_target(cuda: Cuda) -> str:
     """What engines are built for it: "sm_86"."""
     major, minor = cuda.compute_capability()
     return f"sm_{major}{minor}"
+
+
+def device_name(cuda: Cuda) -> str:
+    """The GPU and its driver, in words."""
+    driver = _version(cuda.driver_version())
+    return f"{cuda.device_name()} ({device_target(cuda)}), driver for CUDA {driver}"
 
 
 def _no_flavour() -> str | None:

@@ -6,6 +6,7 @@ Both flavours, `tensorrt` and `tensorrt_rtx`, have the same methods.
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any
@@ -19,7 +20,9 @@ from tokenfuse_sdk.runtime.tensorrt.values import Shape
 
 __all__ = ["Context", "Engine", "Tensor"]
 
-_REBUILD = "Build it again on this machine: `tokenfuse build`"
+_REBUILD = (
+    "Where `tokenfuse doctor` finds driver and GPU in order, build it again: `tokenfuse build`"
+)
 _AGAIN = "If it happens again, run `tokenfuse doctor` and restart the process"
 
 
@@ -82,6 +85,7 @@ class Engine:
         self.outputs = tuple(name for name, one in tensors.items() if not one.is_input)
         count = engine.num_optimization_profiles
         self.profiles = Profiles(name, [self._profile(i) for i in range(count)])
+        self._opening = threading.Lock()
         self._config: Any = None
         if keep_kernels:
             config = engine.create_runtime_config()
@@ -111,13 +115,15 @@ class Engine:
 
     def open_context(self) -> Context:
         """Raises DeviceError where the device has not the memory, or a kernel does not compile."""
-        self._log.clear()
-        if self._config is None:
-            context = self._engine.create_execution_context()
-        else:
-            context = self._engine.create_execution_context(self._config)
-        if context is None:
-            raise self._log.failure(f"TensorRT makes no context of {self._name}", _AGAIN)
+        # One at a time: a second one finds the kernels that the first has compiled.
+        with self._opening:
+            self._log.clear()
+            if self._config is None:
+                context = self._engine.create_execution_context()
+            else:
+                context = self._engine.create_execution_context(self._config)
+            if context is None:
+                raise self._log.failure(f"TensorRT makes no context of {self._name}", _AGAIN)
         return Context(context, self._name, self._log)
 
     def close(self) -> None:

@@ -9,7 +9,14 @@ from types import ModuleType
 
 from tokenfuse_sdk.errors import DeviceError
 
-__all__ = ["FLAVOURS", "INSTALL", "Flavour", "installed_flavours", "load_flavour"]
+__all__ = [
+    "FLAVOURS",
+    "INSTALL",
+    "Flavour",
+    "installed_flavours",
+    "installed_versions",
+    "load_flavour",
+]
 
 INSTALL = "pip install 'tokenfuse-sdk[tensorrt]'"
 
@@ -60,6 +67,17 @@ def installed_flavours() -> dict[str, str]:
     """The name of each flavour that is installed, to that of its module; nothing is loaded."""
     found = {name: _module_of(flavour) for name, flavour in FLAVOURS.items()}
     return {name: module for name, module in found.items() if module is not None}
+
+
+def installed_versions() -> tuple[str, ...]:
+    """What is installed, in words: "tensorrt 10.3.0"; or why it does not load."""
+    found = []
+    for name in installed_flavours():
+        try:
+            found.append(f"{name} {load_flavour(name).__version__}")
+        except DeviceError as error:
+            found.append(str(error))
+    return tuple(found)
 
 
 def load_flavour(name: str) -> ModuleType:

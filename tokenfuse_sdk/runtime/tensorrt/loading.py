@@ -23,11 +23,14 @@ from tokenfuse_sdk.runtime.tensorrt.flavours import FLAVOURS, load_flavour
 from tokenfuse_sdk.runtime.tensorrt.log import Log
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     # Reading bundles takes Pillow and the tokenizer library, which a runtime does without.
     from tokenfuse_sdk.bundle import Bundle
     from tokenfuse_sdk.config import ModelConfig
+    from tokenfuse_sdk.mapped_file import MappedFile
 
-__all__ = ["OpenEngines", "key_here", "open_engines"]
+__all__ = ["OpenEngines", "check_engines", "key_here", "open_engines"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,15 +61,9 @@ def open_engines(bundle: Bundle, precision: str) -> OpenEngines:
         DeviceError: their TensorRT is not installed, or cannot load them.
     """
     cuda = open_device()
-    target = device_target(cuda)
-    group = engine_group(target, precision)
+    group = engine_group(device_target(cuda), precision)
     files = bundle.open_group(group)
-    made = EngineFile.from_json(bytes(files[ENGINE_FILE].data))
-    key = made.key
-    flavour = FLAVOURS[key.flavour]
-    module = load_flavour(key.flavour)
-    here = key_here(key, bundle, version=module.__version__, target=target, precision=precision)
-    key.check(here)
+    key, module = _checked_key(bundle, files, precision, device_target(cuda))
     log = Log(module)
     with cuda.current():
         runtime = module.Runtime(log.logger)
@@ -77,7 +74,7 @@ def open_engines(bundle: Bundle, precision: str) -> OpenEngines:
                 files[f"{graph}.engine"].data,
                 name=f"{group}/{graph}.engine",
                 log=log,
-                keep_kernels=flavour.compiles_kernels,
+                keep_kernels=FLAVOURS[key.flavour].compiles_kernels,
             )
             for graph in GRAPHS
         }
@@ -95,6 +92,31 @@ def open_engines(bundle: Bundle, precision: str) -> OpenEngines:
         key=key,
         token_map="weights_BNS" in engines["image_encoder"].outputs,
     )
+
+
+def check_engines(bundle: Bundle, name: str) -> None:
+    """Check that engines of a bundle are for what is here, without loading them.
+
+    Args:
+        bundle: that has them.
+        name: one of `Bundle.engine_names`.
+
+    Raises:
+        As `open_engines`.
+    """
+    files = bundle.open_group(f"engines/{name}")
+    precision = name.rpartition("-")[2]
+    _checked_key(bundle, files, precision, device_target(open_device()))
+
+
+def _checked_key(
+    bundle: Bundle, files: Mapping[str, MappedFile], precision: str, target: str
+) -> tuple[EngineKey, ModuleType]:
+    """The key of a group's files, which fits what is here, and its TensorRT."""
+    key = EngineFile.from_json(bytes(files[ENGINE_FILE].data)).key
+    module = load_flavour(key.flavour)
+    key.check(key_here(key, bundle, version=module.__version__, target=target, precision=precision))
+    return key, module
 
 
 def key_here(
