@@ -14,11 +14,9 @@ import os
 import pathlib
 from collections.abc import Sequence
 
-import torch
-
+from tokenfuse_export.calibration import calibration_of
 from tokenfuse_export.errors import ExportError
-from tokenfuse_export.graphs import graphs_of
-from tokenfuse_export.onnx_proto import clean_model, export_graph, facts_of, write_model
+from tokenfuse_export.onnx_files import write_graphs
 from tokenfuse_export.reference import load_reference, open_bundle, reference_of
 from tokenfuse_export.verify_onnx import GraphCheck, check_graphs, refuse_errors
 from tokenfuse_sdk.atomic import atomic_folder
@@ -29,6 +27,7 @@ from tokenfuse_sdk.errors import (
     OutputPathError,
     UnsupportedModelError,
 )
+from tokenfuse_sdk.graphs import GRAPH_PRECISIONS
 from tokenfuse_sdk.integers import checked_int
 from tokenfuse_training.model import JointModel
 
@@ -45,7 +44,8 @@ __all__ = [
 # runtime, without a pattern search. TensorRT 10.3 reads up to 20.
 DEFAULT_OPSET = 20
 _OPSETS = (17, 23)
-_DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+# QuantizeLinear takes float16 since then.
+_LEAST_OPSET_INT8_FP16 = 19
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,10 +81,22 @@ def _checked_precisions(precisions: Sequence[str]) -> tuple[str, ...]:
         ConfigError: none, or one that graphs do not have.
     """
     wanted = (precisions,) if isinstance(precisions, str) else tuple(precisions)
-    unknown = [name for name in wanted if name not in _DTYPES]
+    unknown = [name for name in wanted if name not in GRAPH_PRECISIONS]
     if unknown or not wanted:
-        raise ConfigError(f"precisions={precisions!r}: pass one or more of {', '.join(_DTYPES)}")
-    return tuple(name for name in _DTYPES if name in wanted)
+        raise ConfigError(
+            f"precisions={precisions!r}: pass one or more of {', '.join(GRAPH_PRECISIONS)}"
+        )
+    return tuple(name for name in GRAPH_PRECISIONS if name in wanted)
+
+
+def _checked_opset(opset: int, precisions: Sequence[str]) -> int:
+    opset = checked_int("opset", opset, *_OPSETS)
+    if "int8_fp16" in precisions and opset < _LEAST_OPSET_INT8_FP16:
+        raise ConfigError(
+            f"opset={opset}: int8_fp16 needs {_LEAST_OPSET_INT8_FP16} and later; leave one of the "
+            "two out"
+        )
+    return opset
 
 
 def export_onnx(
@@ -93,6 +105,7 @@ def export_onnx(
     *,
     precisions: Sequence[str] = ("fp32",),
     opset: int = DEFAULT_OPSET,
+    calibration: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
 ) -> OnnxExport:
     """Write the three graphs of a model in each precision and check each against PyTorch.
@@ -102,6 +115,8 @@ def export_onnx(
         folder: made; holds `<precision>/<graph>.onnx`.
         precisions: of `GRAPH_PRECISIONS`.
         opset: 17 to 23.
+        calibration: a folder of pictures, by which the precisions with int8 choose the scales of
+            activations; None takes the bundle's golden inputs and variations of them.
         overwrite: replace a folder that is there.
 
     Returns:
@@ -109,7 +124,8 @@ def export_onnx(
 
     Raises:
         UnsupportedModelError: the fusion is one of the baselines.
-        ConfigError: a precision or opset that there is not.
+        ConfigError: a precision or opset that there is not, or a folder without pictures.
+        ImageError: a picture of the folder cannot be read.
         OutputExistsError, OutputPathError: the folder is there and `overwrite` is false, or its
             path is empty.
         ExportError: onnx or onnxscript is missing, or a graph is too far from PyTorch; nothing
@@ -117,41 +133,38 @@ def export_onnx(
     """
     need_packages()
     chosen = _checked_precisions(precisions)
-    opset = checked_int("opset", opset, *_OPSETS)
+    opset = _checked_opset(opset, chosen)
     if not os.fspath(folder):
         raise OutputPathError("folder='': need the path of a folder to make")
     target = pathlib.Path(folder)
     if target.exists() and not overwrite:
         raise OutputExistsError(f"{target} is there already; pass overwrite=True to replace it")
-    digest = ""
-    if not isinstance(model, JointModel):
-        bundle = open_bundle(model)
-        model, digest = reference_of(bundle), bundle.digest
-    check_model(model.config)
-    was_training = model.training
-    model.eval()
+    bundle = None if isinstance(model, JointModel) else open_bundle(model)
+    reference = model if isinstance(model, JointModel) else reference_of(bundle)
+    check_model(reference.config)
+    data = None
+    if any(precision.startswith("int8") for precision in chosen):
+        data = calibration_of(reference.config, bundle, calibration)
+    was_training = reference.training
+    reference.eval()
     try:
         with atomic_folder(target, overwrite=overwrite) as temporary:
+            write_graphs(
+                reference,
+                temporary,
+                precisions=chosen,
+                opset=opset,
+                weights_sha256="" if bundle is None else bundle.digest,
+                calibration=data,
+            )
             checks: tuple[GraphCheck, ...] = ()
             for precision in chosen:
-                _write_graphs(model, temporary / precision, precision, opset, digest)
-                found = check_graphs(model, temporary / precision, precision)
-                refuse_errors(found)
-                checks += found
+                seen = data if precision.startswith("int8") else None
+                checks += check_graphs(reference, temporary / precision, precision, seen)
+            refuse_errors(checks)
     finally:
-        model.train(was_training)
+        reference.train(was_training)
     return OnnxExport(folder=target, precisions=chosen, opset=opset, checks=checks)
-
-
-def _write_graphs(
-    model: JointModel, folder: pathlib.Path, precision: str, opset: int, digest: str
-) -> None:
-    folder.mkdir()
-    facts = facts_of(model.config, precision, digest)
-    for name, graph in graphs_of(model, _DTYPES[precision]).items():
-        proto = export_graph(graph, model.config, opset)
-        clean_model(proto, facts)
-        write_model(proto, folder / f"{name}.onnx")
 
 
 def need_packages() -> None:

@@ -1,0 +1,143 @@
+"""A graph with its linears in 8 bits: pairs of QuantizeLinear and DequantizeLinear around them.
+
+    y = DQ(Q(x)) DQ(W_q),   Q(x) = clip(round(x / s), -127, 127),   s = max|x| / 127
+
+One scale for an input, from calibration; one for each column of the weights, from the weights.
+All are symmetric: no zero points but 0, which is what TensorRT takes. Runtimes turn the pairs
+into integer products; what has no pairs stays in the graph's precision: products of attention,
+convolutions, the embedding, norms.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from tokenfuse_export.errors import ExportError
+from tokenfuse_training.model import JointModel
+
+__all__ = ["quantize_linears", "weight_keys"]
+
+_LARGEST = 127
+
+
+def weight_keys(model: JointModel, dtype: torch.dtype) -> dict[str, str]:
+    """What the weights of each linear look like in a graph, to the linear's name.
+
+    An exporter names folded constants as it likes; their bytes are what can be relied on.
+    Linears of equal weights have one key, that of the last: where weights say nothing (all
+    zero), neither do ranges.
+    """
+    linears = (item for item in model.named_modules() if isinstance(item[1], nn.Linear))
+    return {_key(module.weight.detach().T.to(dtype).numpy()): name for name, module in linears}
+
+
+def _key(data: NDArray[Any]) -> str:
+    return hashlib.sha256(np.ascontiguousarray(data)).hexdigest()
+
+
+def quantize_linears(model: Any, keys: dict[str, str], ranges: dict[str, float]) -> int:
+    """Put pairs around every linear of an ONNX model, in place.
+
+    Args:
+        model: `onnx_ir.Model` in float32 or float16.
+        keys: `weight_keys` in the model's dtype.
+        ranges: largest input by the linear's name.
+
+    Returns:
+        The number of linears.
+
+    Raises:
+        ExportError: a product with constant weights is no linear of the model.
+    """
+    editor = _Editor(model.graph)
+    num_linears = 0
+    for node in list(model.graph):
+        if node.op_type not in ("MatMul", "Gemm") or node.inputs[1].const_value is None:
+            continue
+        weights = node.inputs[1].const_value.numpy()
+        name = keys.get(_key(weights))
+        if name is None or node.op_type == "Gemm":
+            raise ExportError(
+                f"{node.op_type} {node.name} of the graph is no linear of the model, so its "
+                "inputs have no known range; try another version of torch, and report it"
+            )
+        editor.quantize_input(node, ranges[name])
+        editor.quantize_weights(node, weights, name)
+        num_linears += 1
+    for value in editor.replaced:
+        if not value.uses():
+            del model.graph.initializers[value.name]
+    return num_linears
+
+
+class _Editor:
+    """Adds nodes and constants to one graph."""
+
+    def __init__(self, graph: Any) -> None:
+        import onnx_ir
+
+        self._ir, self._graph = onnx_ir, graph
+        self._inputs: dict[Any, Any] = {}
+        self.replaced: list[Any] = []
+
+    def _constant(self, name: str, array: NDArray[Any]) -> Any:
+        tensor = self._ir.tensor(array, name=name)
+        value = self._ir.Value(
+            name=name,
+            shape=tensor.shape,
+            type=self._ir.TensorType(tensor.dtype),
+            const_value=tensor,
+        )
+        self._graph.register_initializer(value)
+        return value
+
+    def _node(
+        self, before: Any, op_type: str, inputs: Sequence[Any], like: Any, **attributes: int
+    ) -> Any:
+        node = self._ir.node(op_type, inputs, attributes)
+        node.outputs[0].name = node.name = f"{inputs[0].name}_{op_type}"
+        node.outputs[0].shape, node.outputs[0].type = like.shape, like.type
+        self._graph.insert_before(before, node)
+        return node.outputs[0]
+
+    def quantize_input(self, node: Any, largest: float) -> None:
+        """Linears that read one value share its pair."""
+        x = node.inputs[0]
+        if x not in self._inputs:
+            scale = np.asarray(_scales(np.asarray(largest)), dtype=x.dtype.numpy())
+            parameters = [
+                self._constant(f"{x.name}_scale", scale),
+                self._constant(f"{x.name}_zero", np.zeros((), np.int8)),
+            ]
+            q = self._node(node, "QuantizeLinear", [x, *parameters], x)
+            q.type = self._ir.TensorType(self._ir.DataType.INT8)
+            self._inputs[x] = self._node(node, "DequantizeLinear", [q, *parameters], x)
+        node.replace_input_with(0, self._inputs[x])
+
+    def quantize_weights(self, node: Any, weights_IO: NDArray[Any], name: str) -> None:
+        value = node.inputs[1]
+        scales_O = _scales(np.abs(weights_IO).max(0)).astype(weights_IO.dtype)
+        scaled_IO = weights_IO.astype(np.float32) / scales_O.astype(np.float32)
+        rounded_IO = np.clip(np.rint(scaled_IO), -_LARGEST, _LARGEST).astype(np.int8)
+        constants = [
+            self._constant(f"{name}.weight_int8", rounded_IO),
+            self._constant(f"{name}.weight_scale", scales_O),
+            self._constant(f"{name}.weight_zero", np.zeros(scales_O.shape, np.int8)),
+        ]
+        y = self._node(node, "DequantizeLinear", constants, value, axis=1)
+        node.replace_input_with(1, y)
+        self.replaced.append(value)
+
+
+def _scales(largest: NDArray[Any]) -> NDArray[np.float32]:
+    """max / 127 in float32; 1 where there is nothing but zeros."""
+    scales = largest.astype(np.float32) / _LARGEST
+    # The smallest that a float16 holds: below it a scale would become 0.
+    return np.where(scales > 0, np.maximum(scales, np.float32(2**-24)), np.float32(1))
