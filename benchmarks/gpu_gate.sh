@@ -173,12 +173,6 @@ if [ -d "$repo/tests/gpu" ]; then
   # The emulator takes minutes.
   with_packages tests_gpu "pytest $answers" "$([ -n "$emulated" ] && echo 600 || echo 150)" "$python" -m pytest -c "$repo/pyproject.toml" \
     --rootdir "$repo" -p no:cacheprovider -rs --ignore "$repo/tests/gpu/test_tensorrt_backend.py" "$repo/tests/gpu"
-  # Builds engines first. What TensorRT says of this GPU is worth a line, also where it refuses.
-  if [ -z "$emulated" ]; then
-    with_packages tests_tensorrt "pytest $answers onnx onnxscript cuda.bindings.runtime" 200 "$python" -m pytest \
-      -c "$repo/pyproject.toml" --rootdir "$repo" -p no:cacheprovider -rs -s "$repo/tests/gpu/test_tensorrt_backend.py"
-    grep -hE "TensorRT says|^SKIPPED" "$out/logs/tests_tensorrt.log" 2> /dev/null | sort -u | sed 's/^/    /'
-  fi
 else
   record tests_gpu "left out: no tests/gpu" 0
 fi
@@ -195,9 +189,14 @@ for tool in memcheck racecheck synccheck; do
     "$python" "$repo/benchmarks/cuda/self_check.py"
 done
 
-# 5. The rows that matter most in full, until the time is up: what is written by then stays.
+# 5. TensorRT, and the rows that matter most in full, until the time is up: what is written by then
+# stays.
 if [ -z "$emulated" ]; then
   may_be_cut=1
+  # Builds engines first. What TensorRT says of this GPU is worth a line, also where it refuses.
+  with_packages tests_tensorrt "pytest $answers onnx onnxscript onnxruntime cuda" 200 "$python" -m pytest \
+    -c "$repo/pyproject.toml" --rootdir "$repo" -p no:cacheprovider -rs -s "$repo/tests/gpu/test_tensorrt_backend.py"
+  grep -hE "TensorRT says|^SKIPPED" "$out/logs/tests_tensorrt.log" 2> /dev/null | sort -u | sed 's/^/    /'
   # Compiled code is kept for a second run.
   export TORCHINDUCTOR_CACHE_DIR="$build/inductor"
   with_packages tiny_compiled "$answers" 200 "${bench[@]}" answer --model tiny --batch 1 \

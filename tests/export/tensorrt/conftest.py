@@ -35,12 +35,12 @@ class Built:
 
 
 @pytest.fixture(scope="session")
-def built(trt: TensorRT, _bundle_once: pathlib.Path, tmp_path_factory) -> Built:
-    """Engines of the small bundle for sm_86 in fp16; it had no graphs, so it got them too."""
+def built(trt: TensorRT, exported_small: pathlib.Path, tmp_path_factory) -> Built:
+    """Engines of the small bundle's graphs for sm_86 in fp16."""
     path = tmp_path_factory.mktemp("built") / "random-small"
     said: list[tuple[str, str, float, str]] = []
     (report,) = build_engines(
-        _bundle_once,
+        exported_small,
         path,
         precision="fp16",
         targets=["sm_86"],

@@ -34,7 +34,7 @@ GROUP = "engines/sm_86-fp16"
 def test_the_bundle_has_engines_and_the_graphs_they_are_of(built, trt):
     bundle = read_bundle(built.path)
     assert bundle.engine_names == ("sm_86-fp16",)
-    assert bundle.onnx_precisions == ("fp16",)
+    assert bundle.onnx_precisions == ("fp32", "fp16")
     files = bundle.open_group(GROUP)
     entries = bundle.manifest.files
     said = EngineFile.from_json(bytes(files["engine.json"].data))

@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from tokenfuse_export.cli.build import build
 from tokenfuse_sdk.bundle import read_bundle
+from tokenfuse_sdk.engine_file import EngineFile
 from tokenfuse_sdk.errors import OutputExistsError
 from tokenfuse_sdk.graphs import GRAPHS
 
@@ -37,6 +38,12 @@ def test_the_shipped_model_for_five_targets(trt, tmp_path):
             assert engine["all_attention_fused"] is True
     bundle = read_bundle(out)
     assert bundle.engine_names == tuple(f"{target}-fp16" for target in TARGETS)
+    # It had no graphs: they were exported, verified, and stay beside the engines.
+    assert bundle.onnx_precisions == ("fp16",)
+    hashes = {graph: bundle.manifest.files[f"onnx/fp16/{graph}.onnx"].sha256 for graph in GRAPHS}
+    for target in TARGETS:
+        file = EngineFile.from_json((out / f"engines/{target}-fp16/engine.json").read_bytes())
+        assert (file.key.target, file.key.onnx_sha256) == (target, hashes)
     assert done.stderr.splitlines()[-1].startswith(f"wrote {out} with sm_75-fp16, ")
     again = CliRunner().invoke(build, words)
     assert isinstance(again.exception, OutputExistsError)

@@ -127,10 +127,6 @@ class Cuda:
         kind = self._copies.cudaMemcpyDeviceToHost
         self._call("cudaMemcpyAsync", target, source, num_bytes, kind, stream)
 
-    def clear(self, address: int, num_bytes: int, stream: int) -> None:
-        """Zeros, in the stream's turn."""
-        self._call("cudaMemsetAsync", address, 0, num_bytes, stream)
-
     def wait(self, stream: int) -> None:
         """Until all that the stream was given is done."""
         self._call("cudaStreamSynchronize", stream)
