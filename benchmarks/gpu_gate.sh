@@ -172,7 +172,13 @@ fi
 if [ -d "$repo/tests/gpu" ]; then
   # The emulator takes minutes.
   with_packages tests_gpu "pytest $answers" "$([ -n "$emulated" ] && echo 600 || echo 150)" "$python" -m pytest -c "$repo/pyproject.toml" \
-    --rootdir "$repo" -p no:cacheprovider -rs "$repo/tests/gpu"
+    --rootdir "$repo" -p no:cacheprovider -rs --ignore "$repo/tests/gpu/test_tensorrt_backend.py" "$repo/tests/gpu"
+  # Builds engines first. What TensorRT says of this GPU is worth a line, also where it refuses.
+  if [ -z "$emulated" ]; then
+    with_packages tests_tensorrt "pytest $answers onnx onnxscript cuda.bindings.runtime" 200 "$python" -m pytest \
+      -c "$repo/pyproject.toml" --rootdir "$repo" -p no:cacheprovider -rs -s "$repo/tests/gpu/test_tensorrt_backend.py"
+    grep -hE "TensorRT says|^SKIPPED" "$out/logs/tests_tensorrt.log" 2> /dev/null | sort -u | sed 's/^/    /'
+  fi
 else
   record tests_gpu "left out: no tests/gpu" 0
 fi

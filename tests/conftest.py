@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import pathlib
 import shutil
 import sys
@@ -13,6 +14,7 @@ import pytest
 
 from tokenfuse_sdk.bundle import BudgetCount, PrecisionRecord, write_bundle
 from tokenfuse_sdk.config import ModelConfig
+from tokenfuse_sdk.graphs import GRAPHS, METADATA
 from tokenfuse_sdk.preprocess import PreprocessConfig
 from tokenfuse_sdk.sizes import named_config
 from tokenfuse_sdk.weights import expected_tensors
@@ -66,7 +68,8 @@ def bundle_parts() -> dict:
     config = small_config()
     rng = np.random.default_rng(5)
     weights = {
-        name: (0.2 * rng.standard_normal(shape)).astype(np.float16)
+        # Arrays also where there are no axes.
+        name: np.asarray(0.2 * rng.standard_normal(shape)).astype(np.float16)
         for name, shape in expected_tensors(config).items()
     }
     return {
@@ -90,6 +93,37 @@ def _bundle_once(bundle_parts: dict, tmp_path_factory: pytest.TempPathFactory) -
 def bundle(_bundle_once: pathlib.Path, tmp_path: pathlib.Path) -> pathlib.Path:
     """A bundle of one's own, to be damaged at will."""
     return pathlib.Path(shutil.copytree(_bundle_once, tmp_path / "random-small"))
+
+
+def _with_graphs(
+    source: pathlib.Path, factory: pytest.TempPathFactory, precisions: tuple[str, ...]
+) -> pathlib.Path:
+    for package in ("onnx", "onnxscript"):
+        pytest.importorskip(package, reason=f"needs the package {package}")
+    from tokenfuse_export.to_onnx import export_onnx
+    from tokenfuse_sdk.bundle import add_groups
+
+    folder = factory.mktemp("graphs")
+    export_onnx(source, folder / "onnx", precisions=precisions)
+    groups = {f"onnx/{name}": folder / "onnx" / name for name in precisions}
+    add_groups(source, folder / "bundle", groups)
+    return folder / "bundle"
+
+
+@pytest.fixture(scope="session")
+def exported_small(
+    _bundle_once: pathlib.Path, tmp_path_factory: pytest.TempPathFactory
+) -> pathlib.Path:
+    """The small random bundle with ONNX graphs; copy before you change it."""
+    return _with_graphs(_bundle_once, tmp_path_factory, ("fp32", "fp16"))
+
+
+@pytest.fixture(scope="session")
+def exported_nano(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """The shipped model with ONNX graphs; copy before you change it."""
+    from tokenfuse_sdk.shipped import find_bundle
+
+    return _with_graphs(find_bundle("scenes-nano"), tmp_path_factory, ("fp32",))
 
 
 @pytest.fixture
@@ -118,6 +152,44 @@ def record_of() -> Callable[..., PrecisionRecord]:
         )
 
     return make
+
+
+@pytest.fixture
+def make_group(
+    tmp_path: pathlib.Path,
+) -> Callable[[str, pathlib.Path], pathlib.Path]:
+    """A folder of a group's files, for a bundle: the graphs do nothing, the engines are none."""
+
+    def make(group: str, bundle: pathlib.Path) -> pathlib.Path:
+        folder = tmp_path / "groups" / group
+        folder.mkdir(parents=True)
+        kind, _, name = group.partition("/")
+        if kind == "engines":
+            files = {f"{graph}.engine": f"{graph} of {name}".encode() for graph in GRAPHS}
+            files |= {"engine.json": b"{}\n", "report.json": b"{}\n"}
+        else:
+            weights = hashlib.sha256((bundle / "model.safetensors").read_bytes()).hexdigest()
+            facts = {METADATA["precision"]: name, METADATA["weights"]: weights}
+            files = {f"{graph}.onnx": _empty_onnx(graph, facts) for graph in GRAPHS}
+        for file, data in files.items():
+            (folder / file).write_bytes(data)
+        return folder
+
+    return make
+
+
+def _empty_onnx(graph: str, facts: dict[str, str]) -> bytes:
+    """A model that gives its input back."""
+    from onnx import TensorProto, helper
+
+    x, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, ["B"]) for n in ("x", "y"))
+    node = helper.make_node("Identity", ["x"], ["y"])
+    model = helper.make_model(
+        helper.make_graph([node], graph, [x], [y]), opset_imports=[helper.make_opsetid("", 20)]
+    )
+    helper.set_model_props(model, facts)
+    data: bytes = model.SerializeToString()
+    return data
 
 
 @pytest.fixture

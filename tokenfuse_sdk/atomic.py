@@ -170,7 +170,9 @@ def atomic_folder(target: pathlib.Path, *, overwrite: bool) -> Iterator[pathlib.
     try:
         yield temporary
         for path in sorted(temporary.rglob("*")):
-            if path.is_file():
+            if path.is_dir():
+                sync_folder(path)
+            elif path.is_file():
                 with path.open("rb") as file:
                     os.fsync(file.fileno())
         replaces = overwrite and target.exists()
@@ -179,17 +181,25 @@ def atomic_folder(target: pathlib.Path, *, overwrite: bool) -> Iterator[pathlib.
         sync_folder(temporary)
         if replaces:
             if _exchange(temporary, target):
-                # Files of a folder that cannot be written cannot be removed.
-                temporary.chmod(0o700)
-                shutil.rmtree(temporary, ignore_errors=True)
+                _remove(temporary)
             else:
                 _swap(temporary, target)
         else:
             temporary.rename(target)
     except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
+        _remove(temporary)
         raise
     sync_folder(target.parent)
+
+
+def _remove(folder: pathlib.Path) -> None:
+    """Remove a folder with all that it holds, as far as the system allows."""
+    # Files of a folder that cannot be written cannot be removed.
+    with contextlib.suppress(OSError):
+        for path in (folder, *folder.rglob("*")):
+            if path.is_dir() and not path.is_symlink():
+                path.chmod(0o700)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _exchange(first: pathlib.Path, second: pathlib.Path) -> bool:
@@ -221,4 +231,4 @@ def _swap(temporary: pathlib.Path, target: pathlib.Path) -> None:
         moved.rename(target)
         old.rmdir()
         raise
-    shutil.rmtree(old, ignore_errors=True)
+    _remove(old)

@@ -19,6 +19,7 @@ __all__ = [
     "BundleVersionError",
     "ConfigError",
     "DeviceError",
+    "EngineKeyError",
     "ImageError",
     "ImageFormatError",
     "ImageTooLargeError",
@@ -54,6 +55,10 @@ class OpError(TokenfuseError, ValueError):
 
 class DeviceError(TokenfuseError, RuntimeError):
     """The device that was asked for is not present or not built in."""
+
+
+class EngineKeyError(DeviceError):
+    """A TensorRT engine was built of or for something else than what is here."""
 
 
 class PrecisionError(TokenfuseError, ValueError):

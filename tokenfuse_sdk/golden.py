@@ -16,7 +16,7 @@ from tokenfuse_sdk.errors import BundleFormatError
 from tokenfuse_sdk.preprocess import preprocess
 from tokenfuse_sdk.runtime import Runtime
 
-__all__ = ["GOLDEN_BOUND", "GOLDEN_BOUND_16", "golden_error"]
+__all__ = ["GOLDEN_BOUND", "GOLDEN_BOUND_16", "golden_arrays", "golden_error"]
 
 # Worst logit error over the root mean square of its row, which an fp32 runtime must stay under.
 GOLDEN_BOUND = 1e-4
@@ -43,7 +43,7 @@ def golden_error(bundle: Bundle, runtime: Runtime) -> float:
             model cannot take.
     """
     worst = 0.0
-    for image, text, answer, want_AV in zip(*_checked(bundle), strict=True):
+    for image, text, answer, want_AV in zip(*golden_arrays(bundle), strict=True):
         text, answer = (
             np.ascontiguousarray(row[row != 0].astype(np.int32)) for row in (text, answer)
         )
@@ -58,8 +58,12 @@ def golden_error(bundle: Bundle, runtime: Runtime) -> float:
     return worst
 
 
-def _checked(bundle: Bundle) -> list[NDArray[Any]]:
-    """image_u8, text_ids, answer_ids and logits, each as the model can take them."""
+def golden_arrays(bundle: Bundle) -> list[NDArray[Any]]:
+    """image_u8, text_ids, answer_ids and logits, each as the model can take them.
+
+    Raises:
+        BundleFormatError: as of `golden_error`.
+    """
     missing = [name for name in _NAMES if name not in bundle.golden]
     if missing:
         raise BundleFormatError(f"golden.safetensors lacks {', '.join(missing)}")

@@ -17,8 +17,9 @@ class Timings:
 
     Attributes:
         preprocess_ms: reading, decoding and resizing the picture.
-        encode_image_ms: picture to image tokens; 0 on a GPU, which does both at once.
-        generate_ms: question to answer, given the image tokens; on a GPU, from the picture.
+        encode_image_ms: picture to image tokens; 0 on a GPU and with another backend than the
+            native one, which do both at once.
+        generate_ms: question to answer, given the image tokens; there, from the picture.
         total_ms: the whole call, tokenising included.
     """
 
@@ -116,12 +117,15 @@ class ModelInfo:
         max_question_tokens: longest text, task prefix and end included.
         max_answer_tokens: longest answer, the end included.
         vocab_size: tokens that the model knows.
+        backend: whose code computes.
         device: where it runs.
         device_reason: why it runs there.
         precision: of the arithmetic.
         precision_reason: why this one, with what the bundle records of it.
         isa: instruction set of the kernels, "" where that means nothing.
         num_threads: that one call uses; 0 on a GPU.
+        onnx_precisions: of the ONNX graphs that the bundle has.
+        engines: target and precision of the engines that it has, as "sm_86-fp16".
     """
 
     name: str
@@ -134,13 +138,17 @@ class ModelInfo:
     max_question_tokens: int
     max_answer_tokens: int
     vocab_size: int
+    backend: str
     device: str
     device_reason: str
     precision: str
     precision_reason: str
     isa: str
     num_threads: int
+    onnx_precisions: tuple[str, ...]
+    engines: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
-        return {**dataclasses.asdict(self), "token_budgets": list(self.token_budgets)}
+        facts = dataclasses.asdict(self)
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in facts.items()}

@@ -75,6 +75,10 @@ py::tuple generate(CpuEngine& engine, const ContiguousFloats& f_ND, const IdArra
   return py::make_tuple(IdArray(count, ids.data()), FloatArray(count, log_probs.data()));
 }
 
+FloatArray fuse(CpuEngine& engine, const ContiguousFloats& f_ND, const IdArray& text_ids) {
+  return fused_of(engine, f_ND, latents_of(engine, f_ND), text_ids);
+}
+
 FloatArray score(CpuEngine& engine, const ContiguousFloats& f_ND, const IdArray& text_ids,
                  const std::vector<IdArray>& candidates) {
   return scores_of(engine, f_ND, latents_of(engine, f_ND), text_ids, candidates);
@@ -104,6 +108,7 @@ void bind_engine(py::module_& module) {
           },
           py::arg("image_HW3"), py::arg("token_budget"))
       .def("generate", &generate, py::arg("f_ND"), py::arg("text_ids"), py::arg("max_tokens"))
+      .def("fuse", &fuse, py::arg("f_ND"), py::arg("text_ids"))
       .def("score", &score, py::arg("f_ND"), py::arg("text_ids"), py::arg("candidates"))
       .def("logits", &logits, py::arg("f_ND"), py::arg("text_ids"), py::arg("answer_ids"))
       .def("memory_report",

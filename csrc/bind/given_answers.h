@@ -1,4 +1,5 @@
-// What is asked of both engines in the same way: answers that are given, of one picture's tokens.
+// What is asked of both engines in the same way, of one picture's tokens: the fused tokens, and
+// answers that are given.
 #pragma once
 
 #include <vector>
@@ -8,7 +9,20 @@
 
 namespace tokenfuse {
 
-// The log-probability of each candidate. `num_latents` of f are checked, the rest is checked here.
+// (N, T): what the decoder reads. `num_latents` of f are checked, the rest is checked here.
+template <typename Engine, typename Count>
+FloatArray fused_of(Engine& engine, const ContiguousFloats& f_ND, Count num_latents,
+                    const IdArray& text_ids) {
+  const Ids text = text_of(engine.config(), text_ids);
+  FloatArray fused_NT = new_array({num_latents, engine.config().text.width});
+  const float* f = f_ND.data();
+  float* to = fused_NT.mutable_data();
+  pybind11::gil_scoped_release release;
+  engine.fuse(f, num_latents, text, to);
+  return fused_NT;
+}
+
+// The log-probability of each candidate. As above.
 template <typename Engine, typename Count>
 FloatArray scores_of(Engine& engine, const ContiguousFloats& f_ND, Count num_latents,
                      const IdArray& text_ids, const std::vector<IdArray>& candidates) {

@@ -103,7 +103,12 @@ TensorMap tensors_of(const py::dict& weights) {
   TensorMap tensors;
   for (const auto& [key, value] : weights) {
     const auto name = key.cast<std::string>();
-    const auto array = py::cast<py::array>(value);
+    // Of anything else an array would be made here, and its memory be gone before it is read.
+    if (!py::isinstance<py::array>(value)) {
+      const std::string type = py::str(py::type::of(value).attr("__name__"));
+      throw std::invalid_argument("the tensor " + name + " is a " + type + "; need an array");
+    }
+    const auto array = py::reinterpret_borrow<py::array>(value);
     const std::string dtype = py::str(array.dtype());
     const bool half = dtype == "float16";
     if (!half && dtype != "float32") {

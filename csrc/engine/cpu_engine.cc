@@ -112,12 +112,21 @@ void CpuEngine::encode_image(const float* image, std::int64_t num_latents, float
                        {f, config_.fusion.width}, map);
 }
 
-void CpuEngine::begin_answer(const float* f, std::int64_t num_latents, Ids text) noexcept {
+View CpuEngine::fused_of(const float* f, std::int64_t num_latents, Ids text) noexcept {
   const View encoded = text_encoder_.run(compute_, space_, text.data, text.count);
   // Only read.
   const View image{const_cast<float*>(f), config_.fusion.width};
-  const View fused = fusion_.run(compute_, space_, encoded, text.count, image, num_latents);
-  decoder_.begin(compute_, fused, num_latents);
+  return fusion_.run(compute_, space_, encoded, text.count, image, num_latents);
+}
+
+void CpuEngine::fuse(const float* f, std::int64_t num_latents, Ids text, float* fused) noexcept {
+  const std::lock_guard<ForkSafeMutex> lock(mutex_);
+  const View rows = fused_of(f, num_latents, text);
+  std::copy(rows.data, rows.row(num_latents), fused);
+}
+
+void CpuEngine::begin_answer(const float* f, std::int64_t num_latents, Ids text) noexcept {
+  decoder_.begin(compute_, fused_of(f, num_latents, text), num_latents);
 }
 
 std::int64_t CpuEngine::generate(const float* f, std::int64_t num_latents, Ids text,

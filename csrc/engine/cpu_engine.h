@@ -41,6 +41,9 @@ class CpuEngine {
   // image tokens), or null.
   void encode_image(const float* image, std::int64_t num_latents, float* f, float* map) noexcept;
 
+  // fused: (num_latents, text width), what the decoder reads.
+  void fuse(const float* f, std::int64_t num_latents, Ids text, float* fused) noexcept;
+
   // Greedy: at most `max_tokens` ids, the end included, and their log-probabilities. Returns
   // how many.
   std::int64_t generate(const float* f, std::int64_t num_latents, Ids text, std::int64_t max_tokens,
@@ -57,6 +60,7 @@ class CpuEngine {
  private:
   void load(Loader& loader);
   void layout(Arena& arena) noexcept;
+  View fused_of(const float* f, std::int64_t num_latents, Ids text) noexcept;
   void begin_answer(const float* f, std::int64_t num_latents, Ids text) noexcept;
   View teacher_forced(Ids answer) noexcept;
 

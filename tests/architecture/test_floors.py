@@ -13,7 +13,8 @@ SDK = ROOT / "tokenfuse_sdk"
 # Lowest floor first. A module may import from its own floor's row or below.
 FLOORS = [
     {"errors", "config", "integers", "atomic", "strict_json", "native", "_native"}
-    | {"plain_file", "mapped_file", "background", "cuda_module", "graphs"},
+    | {"plain_file", "mapped_file", "background", "cuda_module", "graphs"}
+    | {"protobuf", "onnx_messages", "onnx_file", "engine_key", "engine_file"},
     {"weights", "ops.reference", "flops", "sizes"},
     {"ops", "bundle", "preprocess", "tokenizer"},
     {"runtime"},

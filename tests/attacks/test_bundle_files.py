@@ -185,7 +185,7 @@ def test_a_disk_that_fails(bundle, monkeypatch):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     monkeypatch.setattr("tokenfuse_sdk.mapped_file.os.fdopen", fail)
-    monkeypatch.setattr("tokenfuse_sdk.bundle.read.read_plain_file", _read_bytes)
+    monkeypatch.setattr("tokenfuse_sdk.bundle.files.read_plain_file", _read_bytes)
     with pytest.raises(errors.BundlePathError, match="cannot be read"):
         read_bundle(bundle)
 

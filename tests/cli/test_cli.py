@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tokenfuse_sdk.bundle import add_groups
 from tokenfuse_sdk.cli.main import main
 
 
@@ -74,6 +75,19 @@ def test_answer(run, picture, bundle):
     ]
     code, out, err = run("answer", picture, "is there a zebra?", "-m", bundle)
     assert "does not know: zebra" in err
+
+
+def test_a_backend_by_its_name(run, picture, bundle, exported_small):
+    pytest.importorskip("onnxruntime", reason="needs the package onnxruntime")
+    options = ("--backend", "onnxruntime", "--device", "cpu", "-m", exported_small)
+    code, out, _ = run("info", "--json", *options)
+    assert (code, json.loads(out)["backend"]) == (0, "onnxruntime")
+    asked = ("answer", picture, "is there a star?", "how many?")
+    assert run(*asked, *options) == run(*asked, "-m", bundle, "--precision", "fp32")
+    code, _, err = run("info", "--backend", "onnxruntime", "-m", bundle)
+    assert (code, "tokenfuse export" in err) == (1, True)
+    code, _, err = run("info", "--backend", "torch", "-m", bundle)
+    assert (code, "choose one of native, onnxruntime" in err) == (1, True)
 
 
 def test_answer_in_json_with_candidates(run, picture, bundle):
@@ -184,6 +198,22 @@ def test_info(run, bundle):
     assert code == 0
     assert "asked for; may answer unlike fp32: the bundle records no precisions" in out
     assert "# random-small" in facts["card"]
+
+
+def test_info_of_what_was_built(run, bundle, make_group):
+    _, out, _ = run("info", "-m", bundle)
+    told = dict(line.split(maxsplit=1) for line in out.splitlines())
+    assert (told["onnx_precisions"], told["engines"]) == ("none", "none")
+    names = ("onnx/fp32", "onnx/int8", "engines/sm_86-fp16")
+    groups = {name: make_group(name, bundle) for name in names}
+    add_groups(bundle, bundle, groups, overwrite=True)
+    _, out, _ = run("info", "-m", bundle)
+    told = dict(line.split(maxsplit=1) for line in out.splitlines())
+    assert (told["onnx_precisions"], told["engines"]) == ("fp32, int8", "sm_86-fp16")
+    _, out, _ = run("info", "-m", bundle, "--json")
+    facts = json.loads(out)
+    assert facts["onnx_precisions"] == ["fp32", "int8"]
+    assert facts["engines"] == ["sm_86-fp16"]
 
 
 def test_doctor(run):

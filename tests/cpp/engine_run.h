@@ -14,7 +14,7 @@ struct EngineRun {
 
   bool same_bits(const EngineRun& other) const;
 
-  Rows f, map, logits, log_probs, scores;
+  Rows f, map, fused, logits, log_probs, scores;
   std::vector<std::int32_t> ids;
 };
 

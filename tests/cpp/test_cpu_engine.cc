@@ -133,6 +133,7 @@ void check_model(const char* name, const SmallModel& model) {
         const double near = tolerance(config);
         check_near("f", one->f, scalar->f, near);
         check_near("map", one->map, scalar->map, near);
+        check_near("fused", one->fused, scalar->fused, near);
         check_near("logits", one->logits, scalar->logits, near);
       } else {
         scalar = std::move(one);

@@ -68,6 +68,7 @@ class Caller {
         image_(model.image(1)),
         f_(budget_, model.config.fusion.width),
         map_(budget_, model.config.vision.num_tokens()),
+        fused_(budget_, model.config.text.width),
         logits_(limit_, model.config.text.vocab_size),
         log_probs_(1, limit_),
         scores_(1, 2),
@@ -76,11 +77,12 @@ class Caller {
         ids_(static_cast<std::size_t>(limit_)),
         candidates_{ids_of(answer_), Ids{answer_.data(), 1}} {}
 
-  static constexpr int kCalls = 5;
+  static constexpr int kCalls = 6;
 
   void call(CpuEngine& engine) {
     engine.encode_image(image_.data(), budget_, f_.data(), nullptr);
     engine.encode_image(image_.data(), budget_, f_.data(), map_.data());
+    engine.fuse(f_.data(), budget_, ids_of(text_), fused_.data());
     engine.generate(f_.data(), budget_, ids_of(text_), limit_, ids_.data(), log_probs_.data());
     engine.score(f_.data(), budget_, ids_of(text_), candidates_, scores_.data());
     engine.logits(f_.data(), budget_, ids_of(text_), ids_of(answer_), logits_.data());
@@ -88,7 +90,7 @@ class Caller {
 
  private:
   std::int64_t budget_, limit_;
-  Rows image_, f_, map_, logits_, log_probs_, scores_;
+  Rows image_, f_, map_, fused_, logits_, log_probs_, scores_;
   std::vector<std::int32_t> text_, answer_, ids_;
   std::vector<Ids> candidates_;
 };

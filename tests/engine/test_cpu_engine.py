@@ -148,6 +148,28 @@ def test_image_tokens_and_their_map_agree_with_the_reference(name: str) -> None:
             np.testing.assert_array_equal(f_ND, engine.encode_image(image, budget))
 
 
+@pytest.mark.parametrize("name", ["nano", "projected", "odd"])
+def test_fused_tokens_agree_with_the_reference(name: str) -> None:
+    config = CONFIGS[name]
+    model = make_reference(config)
+    image, text, _ = make_inputs(config)
+    bounds = {"fp32": _LOGITS_BOUND, "bf16": _BF16_BOUND, "int8": _INT8_BOUND}
+    engines = [make_engine(model, precision=precision) for precision in bounds]
+    for budget in config.fusion.token_budgets:
+        with torch.no_grad():
+            f = model.encode_image(torch.from_numpy(image[None]).double(), budget)
+            fused, _ = model.fuse(f, torch.from_numpy(text[None].astype(np.int64)), budget)
+        want = fused[0].numpy()
+        for engine in engines:
+            got = engine.fuse(f[0].float().numpy(), text)
+            assert (got.dtype, got.shape) == (np.float32, want.shape)
+            if engine.precision == "fp32":
+                assert relative_error(got, want) < _LOGITS_BOUND
+            else:
+                error = np.linalg.norm(got - want) / np.linalg.norm(want)
+                assert 1e-4 < error < bounds[engine.precision]
+
+
 def test_every_length_of_text_and_answer_agrees() -> None:
     model = make_reference(_NANO)
     engine = make_engine(model)
@@ -385,6 +407,15 @@ def test_int8_weights_take_less_than_a_third() -> None:
     model = make_reference(CONFIGS["nano"])
     full, small = (make_engine(model, precision=p).memory_report() for p in ("fp32", "int8"))
     assert small["weights_bytes"] < full["weights_bytes"] / 3
+
+
+def test_a_weight_that_is_no_array_is_refused() -> None:
+    """A number of NumPy's own: an array made of it would be gone when the engine reads it."""
+    model = make_reference(_NANO)
+    (name,) = (name for name in weights_of(model) if name.endswith("iterations.0.alpha"))
+    weights = weights_of(model) | {name: np.float32(1)}
+    with pytest.raises(ValueError, match=f"the tensor {name} is a float32; need an array"):
+        _native.CpuEngine(_NANO.to_dict(), weights)
 
 
 def test_an_unknown_precision_is_refused() -> None:

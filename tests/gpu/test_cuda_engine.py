@@ -10,14 +10,17 @@ import threading
 import numpy as np
 import pytest
 import torch
+from half_bounds import HALF
 
 from tokenfuse_sdk.errors import DeviceError
 from tokenfuse_sdk.ops import cuda
 from tokenfuse_sdk.runtime.native_cuda import NativeCudaRuntime
+from tokenfuse_training.publish import model_from_weights
 
 pytestmark = pytest.mark.usefixtures("cuda_module")
 
 N = 8
+_TORCH = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 @pytest.fixture
@@ -50,6 +53,7 @@ def everything(engine, images, texts) -> list[np.ndarray]:
         for pair in (*engine.generate(f_BND, words, 6), *answers):
             arrays += pair
     arrays.append(engine.score(arrays[0][1], texts[1], [texts[0], texts[4]]))
+    arrays.append(engine.fuse(arrays[0][1], texts[1]))
     arrays.append(engine.logits(arrays[0][1], texts[1], texts[0]))
     return arrays
 
@@ -82,6 +86,27 @@ def test_batches_change_no_bit(engine_of, inputs, graphs):
         assert_same(alone.generate(single, texts[b : b + 1], 6)[0], answers[b])
         f, at_once = alone.answer(images[b : b + 1], texts[b : b + 1], N, 6)
         assert_same((f[0], *at_once[0]), (single[0], *answers[b]))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_fused_tokens_agree_with_torch(engine_of, bundle_parts, inputs, precision):
+    model = model_from_weights(bundle_parts["config"], bundle_parts["weights"]).double()
+    engine = engine_of(precision=precision)
+    images, texts = inputs
+    for budget in bundle_parts["config"].fusion.token_budgets:
+        for image, text in zip(images, texts, strict=True):
+            f = model.encode_image(torch.from_numpy(image[None]).double(), budget)
+            ids = torch.from_numpy(text[None].astype(np.int64))
+            want_NT = model.fuse(f, ids, budget)[0][0].numpy()
+            got_NT = engine.fuse(f[0].float().numpy(), text)
+            assert (got_NT.dtype, got_NT.shape) == (np.float32, want_NT.shape)
+            # What the decoder reads has 16 bits.
+            halves = torch.from_numpy(got_NT).to(_TORCH[precision]).float().numpy()
+            np.testing.assert_array_equal(got_NT, halves)
+            error = np.linalg.norm(got_NT - want_NT) / np.linalg.norm(want_NT)
+            # As in tests/cpp/cuda/test_cuda_engine.cc: ten roundings of thirty are kept.
+            assert HALF[precision] / 10 < error < 10 * HALF[precision]
 
 
 def test_two_engines_in_two_threads_do_not_meet(engine_of, inputs):
@@ -172,6 +197,8 @@ def test_wrong_arguments_are_told(engine_of, inputs):
         (lambda: engine.generate(f_BND, texts[:1], 6), "texts: need one for each"),
         (lambda: engine.generate(f_BND, texts[:2], 0), "max_tokens"),
         (lambda: engine.generate(f_BND[:, :, 1:], texts[:2], 6), "f: need"),
+        (lambda: engine.fuse(f_BND, texts[0]), "f: need"),
+        (lambda: engine.fuse(f_BND[0], texts[0] + 10**6), "id"),
         (lambda: engine.generate(f_BND, [texts[0] + 10**6, texts[1]], 6), "id"),
         (lambda: engine_of(precision="int8"), "fp16 and bf16"),
         (lambda: engine_of(max_batch=0), "max_batch"),

@@ -7,7 +7,6 @@ import errno
 import hashlib
 import json
 import os
-import shutil
 import stat
 import tempfile
 
@@ -19,8 +18,10 @@ from tokenfuse_sdk.bundle import (
     check_record,
     read_bundle,
     record_precisions,
+    rewrite,
     write_bundle,
 )
+from tokenfuse_sdk.bundle.files import copy_file
 from tokenfuse_sdk.runtime import PRECISIONS
 from tokenfuse_sdk.shipped import find_bundle
 
@@ -160,18 +161,31 @@ def test_a_record_of_another_model_changes_nothing(bundle, record):
 
 
 def test_a_copy_that_fails_leaves_the_bundle_as_it_was(bundle, record, monkeypatch):
-    before, copy = contents(bundle), shutil.copy
+    before = contents(bundle)
 
-    def fail(source, target):
+    def no_link(*arguments, **options):
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    def fail(source, target, **options):
         if source.name == "tokenizer.json":
             raise OSError("the disk is full")
-        return copy(source, target)
+        return copy_file(source, target, **options)
 
-    monkeypatch.setattr(shutil, "copy", fail)
+    monkeypatch.setattr(os, "link", no_link)
+    monkeypatch.setattr(rewrite, "copy_file", fail)
     with pytest.raises(OSError, match="full"):
         record_precisions(bundle, record)
     assert contents(bundle) == before
     assert list(bundle.parent.iterdir()) == [bundle]
+    # Where the system has no links, all is copied.
+    monkeypatch.setattr(rewrite, "copy_file", copy_file)
+    record_precisions(bundle, record)
+    assert read_bundle(bundle).precisions == record
+    assert {**contents(bundle), "manifest.json": b""} == {
+        **before,
+        "manifest.json": b"",
+        "precisions.json": (bundle / "precisions.json").read_bytes(),
+    }
 
 
 def test_new_weights_leave_no_record_behind(bundle, bundle_parts, record):

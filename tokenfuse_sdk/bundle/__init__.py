@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tokenfuse_sdk.bundle.card import FileRow, files_table, with_files_table
     from tokenfuse_sdk.bundle.manifest import FORMAT_VERSION
     from tokenfuse_sdk.bundle.precisions import (
         MAX_QUESTIONS,
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from tokenfuse_sdk.bundle.read import Bundle, read_bundle
     from tokenfuse_sdk.bundle.safetensors_file import read_safetensors
     from tokenfuse_sdk.bundle.write import (
+        add_groups,
         check_output,
         check_record,
         record_precisions,
@@ -31,13 +33,17 @@ __all__ = [
     "MIN_QUESTIONS",
     "BudgetCount",
     "Bundle",
+    "FileRow",
     "PrecisionRecord",
+    "add_groups",
     "check_asked",
     "check_output",
     "check_record",
+    "files_table",
     "read_bundle",
     "read_safetensors",
     "record_precisions",
+    "with_files_table",
     "write_bundle",
 ]
 
@@ -49,13 +55,17 @@ _HOMES = {
     "MIN_QUESTIONS": "precisions",
     "BudgetCount": "precisions",
     "Bundle": "read",
+    "FileRow": "card",
     "PrecisionRecord": "precisions",
+    "add_groups": "write",
     "check_asked": "precisions",
     "check_output": "write",
     "check_record": "write",
+    "files_table": "card",
     "read_bundle": "read",
     "read_safetensors": "safetensors_file",
     "record_precisions": "write",
+    "with_files_table": "card",
     "write_bundle": "write",
 }
 

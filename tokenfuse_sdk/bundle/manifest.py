@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from tokenfuse_sdk.bundle.groups import ENGINES, ONNX, check_complete, group_cap, members_of
 from tokenfuse_sdk.bundle.precisions import PRECISIONS_NAME
 from tokenfuse_sdk.errors import (
     BundleFormatError,
@@ -25,6 +26,7 @@ __all__ = [
     "OPTIONAL_FILES",
     "FileEntry",
     "Manifest",
+    "file_cap",
     "file_entry",
     "make_manifest",
     "parse_manifest",
@@ -34,8 +36,8 @@ FORMAT_VERSION = 1
 MANIFEST_NAME = "manifest.json"
 
 _MEGA = 1 << 20
-# The names a bundle of format 1 may have, with the most bytes of each. The base model has
-# 1.4 GB of float32 weights; a 1-million-word tokenizer takes about 60 MB.
+# The names a bundle of format 1 may have, its groups aside, with the most bytes of each. The base
+# model has 1.4 GB of float32 weights; a 1-million-word tokenizer takes about 60 MB.
 FILE_CAPS: Mapping[str, int] = {
     "README.md": _MEGA,
     "config.json": _MEGA,
@@ -72,6 +74,11 @@ class Manifest:
         return dataclasses.asdict(self)
 
 
+def file_cap(name: str) -> int | None:
+    """The most bytes of a file; None for a name that the format does not have."""
+    return FILE_CAPS.get(name) or group_cap(name)
+
+
 def file_entry(data: bytes) -> FileEntry:
     """The entry of a file that holds `data`."""
     return FileEntry(size=len(data), sha256=hashlib.sha256(data).hexdigest())
@@ -89,10 +96,10 @@ def _check_name(name: str) -> None:
         raise BundlePathError(
             f"{MANIFEST_NAME} lists {name!r}; names must stay inside the bundle's folder"
         )
-    if name not in FILE_CAPS:
+    if file_cap(name) is None:
         raise BundlePathError(
             f"{MANIFEST_NAME} lists {name!r}; format {FORMAT_VERSION} has only "
-            f"{', '.join(FILE_CAPS)}"
+            f"{', '.join(FILE_CAPS)}, and the graphs and engines of {ONNX} and {ENGINES}"
         )
 
 
@@ -103,8 +110,10 @@ def _parse_entry(name: str, value: object) -> FileEntry:
     size, sha256 = value["size"], value["sha256"]
     if isinstance(size, bool) or not isinstance(size, int) or size < 0:
         raise BundleFormatError(f"{where} has size {size!r}; need bytes as an integer")
-    if size > FILE_CAPS[name]:
-        raise BundleSizeError(f"{where} has {size} bytes; at most {FILE_CAPS[name]}")
+    cap = file_cap(name)
+    assert cap is not None
+    if size > cap:
+        raise BundleSizeError(f"{where} has {size} bytes; at most {cap}")
     if not isinstance(sha256, str) or not _SHA256.fullmatch(sha256):
         raise BundleFormatError(f"{where} has no valid sha256: {sha256!r}")
     return FileEntry(size=size, sha256=sha256)
@@ -117,7 +126,7 @@ def parse_manifest(data: bytes) -> Manifest:
         BundleVersionError: another format version.
         BundlePathError: a name that is not one of the format's.
         BundleSizeError: a size over its cap.
-        BundleMissingFileError: a file of the format is not listed.
+        BundleMissingFileError: a file of the format, or of a group, is not listed.
         BundleFormatError: anything else.
     """
     value = parse_object(data, MANIFEST_NAME)
@@ -139,4 +148,6 @@ def parse_manifest(data: bytes) -> Manifest:
     missing = sorted(set(FILE_CAPS) - OPTIONAL_FILES - set(entries))
     if missing:
         raise BundleMissingFileError(f"{MANIFEST_NAME} does not list {', '.join(missing)}")
+    for group, members in members_of(entries).items():
+        check_complete(group, members, MANIFEST_NAME)
     return Manifest(format_version=FORMAT_VERSION, name=name, files=entries)

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import errno
-import hashlib
 import os
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 
 from tokenfuse_sdk.background import Background
-from tokenfuse_sdk.bundle.folder import check_folder, folder_of
+from tokenfuse_sdk.bundle.files import bundle_errors, map_file, read_file
+from tokenfuse_sdk.bundle.folder import check_folder, check_groups, folder_of
+from tokenfuse_sdk.bundle.groups import ENGINES, ONNX, members_of
 from tokenfuse_sdk.bundle.manifest import (
     FILE_CAPS,
     MANIFEST_CAP,
     MANIFEST_NAME,
-    FileEntry,
     Manifest,
     parse_manifest,
 )
+from tokenfuse_sdk.bundle.opening import open_group
 from tokenfuse_sdk.bundle.precisions import MEASURE_AGAIN, PRECISIONS_NAME, PrecisionRecord
 from tokenfuse_sdk.bundle.safetensors_file import MAX_HEADER_BYTES, read_safetensors
 from tokenfuse_sdk.bundle.weights_file import WEIGHTS_NAME, mapped_weights
@@ -29,20 +28,13 @@ from tokenfuse_sdk.config import ModelConfig
 from tokenfuse_sdk.errors import (
     BundleFormatError,
     BundleHashError,
-    BundleLinkError,
     BundleMissingFileError,
     BundlePathError,
     BundleSizeError,
     ConfigError,
     TensorMismatchError,
 )
-from tokenfuse_sdk.mapped_file import MappedFile, map_plain_file
-from tokenfuse_sdk.plain_file import (
-    FileChangedError,
-    FileTooLargeError,
-    NotPlainFileError,
-    read_plain_file,
-)
+from tokenfuse_sdk.mapped_file import MappedFile
 from tokenfuse_sdk.preprocess import PreprocessConfig
 from tokenfuse_sdk.strict_json import parse_object
 from tokenfuse_sdk.tokenizer import Tokenizer, is_control
@@ -91,64 +83,46 @@ class Bundle:
         """Bytes of all listed files."""
         return sum(entry.size for entry in self.manifest.files.values())
 
+    @property
+    def onnx_precisions(self) -> tuple[str, ...]:
+        """Precisions of the ONNX graphs that are there."""
+        return self._groups(ONNX)
+
+    @property
+    def engine_names(self) -> tuple[str, ...]:
+        """Target and precision of the engines that are there, as "sm_86-fp16"."""
+        return self._groups(ENGINES)
+
+    def _groups(self, kind: str) -> tuple[str, ...]:
+        groups = (group.split("/") for group in members_of(self.manifest.files))
+        return tuple(name for folder, name in groups if folder == kind)
+
+    def open_group(self, group: str) -> Mapping[str, MappedFile]:
+        """The files of a group, verified and mapped: they are open as long as one has them.
+
+        What an ONNX file refers to is checked as well: see `tokenfuse_sdk.onnx_file`.
+
+        Args:
+            group: "onnx/PRECISION", or "engines/" and one of `engine_names`.
+
+        Returns:
+            A file's own name to the file.
+
+        Raises:
+            BundlePathError: the format has no such group, or a graph refers to a file or to bytes
+                elsewhere.
+            BundleMissingFileError: the bundle has none.
+            BundleHashError: a file is not the one that the manifest lists, or a graph is another
+                model's.
+            BundleError: a file or a graph is wrong in another way.
+        """
+        return open_group(self.path, self.manifest, group)
+
     def check_unchanged(self) -> None:
         """Raise BundleSizeError where the weights file was written to since it was verified."""
         entry = self.manifest.files[WEIGHTS_NAME]
-        with _bundle_errors(self.path / WEIGHTS_NAME, entry.size, entry):
+        with bundle_errors(self.path / WEIGHTS_NAME, entry.size, entry):
             self.weights_file.check_unchanged()
-
-
-def _wrong_size(path: pathlib.Path, num_bytes: int, expected: FileEntry) -> BundleSizeError:
-    return BundleSizeError(f"{path} has {num_bytes} bytes; {MANIFEST_NAME} says {expected.size}")
-
-
-@contextlib.contextmanager
-def _bundle_errors(path: pathlib.Path, cap: int, expected: FileEntry | None) -> Iterator[None]:
-    """What goes wrong with a file becomes an error of a bundle."""
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise BundleMissingFileError(f"{path} is not there") from error
-    except (NotPlainFileError, IsADirectoryError) as error:
-        raise BundleLinkError(f"{path} is not a plain file") from error
-    except FileTooLargeError as error:
-        if expected is None or error.num_bytes > cap:
-            raise BundleSizeError(f"{path} has {error.num_bytes} bytes; at most {cap}") from error
-        raise _wrong_size(path, error.num_bytes, expected) from error
-    except FileChangedError as error:
-        raise BundleSizeError(str(error)) from error
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            raise BundleLinkError(f"{path} is a link; a bundle holds plain files") from error
-        raise BundlePathError(f"{path} cannot be read: {error.strerror}") from error
-
-
-def _check_content(path: pathlib.Path, num_bytes: int, sha256: str, expected: FileEntry) -> None:
-    if num_bytes != expected.size:
-        raise _wrong_size(path, num_bytes, expected)
-    if sha256 != expected.sha256:
-        raise BundleHashError(
-            f"{path} does not have the sha256 of {MANIFEST_NAME}; it was damaged or changed. "
-            "Fetch or export the bundle again"
-        )
-
-
-def _read_file(path: pathlib.Path, cap: int, expected: FileEntry | None) -> bytes:
-    """The bytes of a plain file, opened once; size checked before anything is read."""
-    most = cap if expected is None else min(cap, expected.size)
-    with _bundle_errors(path, cap, expected):
-        data = read_plain_file(path, max_bytes=most, follow_links=False)
-    if expected is not None:
-        _check_content(path, len(data), hashlib.sha256(data).hexdigest(), expected)
-    return data
-
-
-def _map_file(path: pathlib.Path, cap: int, expected: FileEntry) -> MappedFile:
-    """The same, without the bytes in memory."""
-    with _bundle_errors(path, cap, expected):
-        file = map_plain_file(path, max_bytes=min(cap, expected.size), follow_links=False)
-    _check_content(path, len(file.data), file.sha256, expected)
-    return file
 
 
 def _read_precisions(
@@ -161,7 +135,7 @@ def _read_precisions(
             raise BundlePathError(f"{path} is not listed in {MANIFEST_NAME}; remove it")
         return None
     try:
-        data = _read_file(path, FILE_CAPS[PRECISIONS_NAME], manifest.files[PRECISIONS_NAME])
+        data = read_file(path, FILE_CAPS[PRECISIONS_NAME], manifest.files[PRECISIONS_NAME])
     except (BundleHashError, BundleMissingFileError, BundleSizeError) as error:
         raise type(error)(f"{error}; {MEASURE_AGAIN}") from error
     record = PrecisionRecord.from_json(data)
@@ -191,11 +165,12 @@ def read_bundle(path: str | os.PathLike[str], *, with_record: bool = True) -> Bu
         ConfigError: config.json or preprocessor_config.json holds a bad value.
     """
     folder = folder_of(path)
-    check_folder(folder)
-    manifest = parse_manifest(_read_file(folder / MANIFEST_NAME, MANIFEST_CAP, None))
+    in_groups = check_folder(folder)
+    manifest = parse_manifest(read_file(folder / MANIFEST_NAME, MANIFEST_CAP, None))
+    check_groups(folder, in_groups, manifest)
 
     def read(name: str) -> bytes:
-        return _read_file(folder / name, FILE_CAPS[name], manifest.files[name])
+        return read_file(folder / name, FILE_CAPS[name], manifest.files[name])
 
     config = _read_config(read("config.json"))
     if manifest.name != config.name:
@@ -228,7 +203,7 @@ def read_bundle(path: str | os.PathLike[str], *, with_record: bool = True) -> Bu
         )
     # Hashing takes most of the time, and no Python.
     with Background(
-        lambda: _map_file(folder / WEIGHTS_NAME, FILE_CAPS[WEIGHTS_NAME], entry)
+        lambda: map_file(folder / WEIGHTS_NAME, FILE_CAPS[WEIGHTS_NAME], entry)
     ) as mapping:
         tokenizer = Tokenizer.from_json(read("tokenizer.json"), vocab_size=config.text.vocab_size)
     try:

@@ -2,34 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
 from collections.abc import Mapping
 
 import numpy as np
 from safetensors.numpy import save
 
 from tokenfuse_sdk.atomic import atomic_folder, check_folder_beside
-from tokenfuse_sdk.bundle.folder import folder_of
-from tokenfuse_sdk.bundle.manifest import (
-    FILE_CAPS,
-    MANIFEST_NAME,
-    Manifest,
-    file_entry,
-    make_manifest,
-)
+from tokenfuse_sdk.bundle.folder import check_group_folder, folder_of
+from tokenfuse_sdk.bundle.groups import check_complete, check_group_name
+from tokenfuse_sdk.bundle.manifest import MANIFEST_NAME, file_cap, make_manifest
 from tokenfuse_sdk.bundle.precisions import PRECISIONS_NAME, PrecisionRecord
 from tokenfuse_sdk.bundle.read import Bundle, read_bundle
+from tokenfuse_sdk.bundle.rewrite import json_bytes, rewrite
 from tokenfuse_sdk.config import ModelConfig
 from tokenfuse_sdk.errors import BundleExistsError, BundlePathError, BundleSizeError
 from tokenfuse_sdk.preprocess import PreprocessConfig
 
-__all__ = ["check_output", "check_record", "record_precisions", "write_bundle"]
-
-
-def _json(value: object) -> bytes:
-    return (json.dumps(value, indent=2, allow_nan=False) + "\n").encode("utf-8")
+__all__ = ["add_groups", "check_output", "check_record", "record_precisions", "write_bundle"]
 
 
 def check_output(path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
@@ -46,6 +36,18 @@ def check_output(path: str | os.PathLike[str], *, overwrite: bool = False) -> No
         raise BundleExistsError(f"{target} exists; pass overwrite=True or another path")
     if target.is_symlink() or not (target / MANIFEST_NAME).is_file():
         raise BundleExistsError(f"{target} is not a bundle, so it is not overwritten")
+
+
+def _check_caps(sizes: Mapping[str, int]) -> None:
+    for name, size in sizes.items():
+        cap = file_cap(name)
+        assert cap is not None
+        if size > cap:
+            raise BundleSizeError(f"{name} has {size} bytes; at most {cap}")
+
+
+def _golden_bytes(golden: Mapping[str, np.ndarray]) -> bytes:
+    return save({name: np.ascontiguousarray(array) for name, array in golden.items()})
 
 
 def write_bundle(
@@ -79,24 +81,22 @@ def write_bundle(
     check_output(target, overwrite=overwrite)
     contents = {
         "README.md": card.encode("utf-8"),
-        "config.json": _json(config.to_dict()),
-        "golden.safetensors": save({k: np.ascontiguousarray(v) for k, v in golden.items()}),
+        "config.json": json_bytes(config.to_dict()),
+        "golden.safetensors": _golden_bytes(golden),
         "model.safetensors": save(
             # ascontiguousarray would make a scalar one-dimensional.
             {k: np.asarray(v, order="C") for k, v in weights.items()},
             metadata={"format": "pt"},
         ),
-        "preprocessor_config.json": _json(preprocess.to_dict()),
+        "preprocessor_config.json": json_bytes(preprocess.to_dict()),
         "tokenizer.json": tokenizer_json.encode("utf-8"),
     }
-    for name, data in contents.items():
-        if len(data) > FILE_CAPS[name]:
-            raise BundleSizeError(f"{name} has {len(data)} bytes; at most {FILE_CAPS[name]}")
+    _check_caps({name: len(data) for name, data in contents.items()})
     manifest = make_manifest(config.name, contents)
     with atomic_folder(target, overwrite=overwrite) as folder:
         for name, data in contents.items():
             (folder / name).write_bytes(data)
-        (folder / MANIFEST_NAME).write_bytes(_json(manifest.to_dict()))
+        (folder / MANIFEST_NAME).write_bytes(json_bytes(manifest.to_dict()))
         read_bundle(folder)
 
 
@@ -141,19 +141,53 @@ def record_precisions(
             is changed.
     """
     bundle = check_record(path, overwrite=overwrite)
-    data = _json(record.to_dict())
-    files = dict(bundle.manifest.files) | {PRECISIONS_NAME: file_entry(data)}
-    manifest = Manifest(
-        format_version=bundle.manifest.format_version,
-        name=bundle.manifest.name,
-        files=dict(sorted(files.items())),
-    )
-    with atomic_folder(bundle.path, overwrite=True) as folder:
-        for name in set(files) - {PRECISIONS_NAME}:
-            shutil.copy(bundle.path / name, folder / name)
-        (folder / PRECISIONS_NAME).write_bytes(data)
-        (folder / MANIFEST_NAME).write_bytes(_json(manifest.to_dict()))
-        for name in (PRECISIONS_NAME, MANIFEST_NAME):
-            shutil.copymode(bundle.path / MANIFEST_NAME, folder / name)
-        # A file that changed meanwhile, or a record of another model, ends it here.
-        read_bundle(folder)
+    # A record of another model ends where the new bundle is read.
+    contents = {PRECISIONS_NAME: json_bytes(record.to_dict())}
+    rewrite(bundle, bundle.path, contents=contents, overwrite=True)
+
+
+def add_groups(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    groups: Mapping[str, str | os.PathLike[str]],
+    *,
+    golden: Mapping[str, np.ndarray] | None = None,
+    card: str | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Write a bundle with groups added or replaced, in one step, after reading it back.
+
+    Args:
+        source: the bundle.
+        target: where the new one goes; it may be `source` itself, with `overwrite`. Whatever
+            another bundle there held is gone.
+        groups: "onnx/PRECISION" or "engines/TARGET-PRECISION" to a folder with the group's files
+            and nothing else; they are copied.
+        golden: in place of the source's.
+        card: in place of the source's.
+        overwrite: replace a bundle that is there; anything else is never replaced.
+
+    Raises:
+        BundleExistsError: the target exists, and is no bundle or `overwrite` was not given.
+        BundlePathError: a group that the format does not have, or a file that the group has not.
+        BundleMissingFileError: a group is not complete.
+        BundleHashError: graphs that were exported from other weights.
+        BundleError, ConfigError: what was given does not make a valid bundle; nothing is left.
+    """
+    path = folder_of(target)
+    check_output(path, overwrite=overwrite)
+    bundle = read_bundle(source)
+    folders = {}
+    for group, folder in groups.items():
+        check_group_name(group)
+        folders[group] = folder_of(folder)
+        sizes = check_group_folder(folders[group], group)
+        check_complete(group, sizes, str(folder))
+        _check_caps({f"{group}/{name}": size for name, size in sizes.items()})
+    contents = {}
+    if golden is not None:
+        contents["golden.safetensors"] = _golden_bytes(golden)
+    if card is not None:
+        contents["README.md"] = card.encode("utf-8")
+    _check_caps({name: len(data) for name, data in contents.items()})
+    rewrite(bundle, path, contents=contents, groups=folders, overwrite=overwrite)

@@ -34,6 +34,7 @@ def answer(
     image: pathlib.Path,
     questions: tuple[str, ...],
     model_name: str,
+    backend: str,
     device: str,
     precision: str | None,
     token_budget: int | None,
@@ -59,6 +60,7 @@ def answer(
 
     with tokenfuse_sdk.load(
         model_name,
+        backend=backend,
         device=device,
         precision=precision,
         token_budget=token_budget,

@@ -27,6 +27,7 @@ _DEFAULT_OUTPUT = pathlib.Path("tokenfuse-demo.png")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
 def demo(
     model_name: str,
+    backend: str,
     device: str,
     precision: str | None,
     token_budget: int | None,
@@ -50,6 +51,7 @@ def demo(
     rows: list[dict[str, Any]] = []
     with tokenfuse_sdk.load(
         model_name,
+        backend=backend,
         device=device,
         precision=precision,
         token_budget=token_budget,
@@ -75,7 +77,7 @@ def demo(
         threads = f"{info.num_threads} threads, " if info.num_threads else ""
         click.echo(
             f"{right} of {len(rows)} right; {info.name} on {info.device} "
-            f"({info.isa}, {threads}{info.precision}, N = {info.token_budget})"
+            f"({info.isa or info.backend}, {threads}{info.precision}, N = {info.token_budget})"
         )
     written = _write_picture(rows, output, overwrite)
     if written is not None:

@@ -11,6 +11,8 @@ from typing import Any
 
 import click
 
+from tokenfuse_sdk.cli.doctor_tensorrt import check_bundle_engines, check_tensorrt
+
 __all__ = ["doctor"]
 
 # Optional modules and what they are for.
@@ -19,8 +21,6 @@ _OPTIONAL = {
     "sklearn": "the scenes data",
     "onnx": "exporting to ONNX",
     "onnxscript": "exporting to ONNX",
-    "onnxruntime": "running exported ONNX models",
-    "tensorrt_rtx": "building TensorRT engines",
 }
 
 
@@ -83,6 +83,25 @@ def _model_on_gpu(name: str) -> dict[str, Any]:
     }
 
 
+def _onnxruntime() -> dict[str, Any]:
+    from tokenfuse_sdk.errors import DeviceError
+    from tokenfuse_sdk.runtime.onnxruntime import load_onnxruntime
+
+    try:
+        module = load_onnxruntime()
+    except DeviceError as error:
+        return {"ok": None, "what": str(error)}
+    providers = ", ".join(module.get_available_providers())
+    return {"ok": None, "what": f"{module.__version__}, with {providers}"}
+
+
+def _engines(name: str) -> dict[str, Any]:
+    from tokenfuse_sdk.bundle import read_bundle
+    from tokenfuse_sdk.shipped import find_bundle
+
+    return check_bundle_engines(read_bundle(find_bundle(name)))
+
+
 def _optional(name: str) -> dict[str, Any]:
     there = importlib.util.find_spec(name) is not None
     return {"ok": None, "what": f"{'there' if there else 'not there'}; for {_OPTIONAL[name]}"}
@@ -96,7 +115,8 @@ def _checked(check: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         return {"ok": False, "what": f"{type(error).__name__}: {error}"}
 
 
-def _run_checks() -> dict[str, dict[str, Any]]:
+def _run_checks(model: str | None = None) -> dict[str, dict[str, Any]]:
+    """Of one model, or of all that are shipped."""
     from tokenfuse_sdk import __version__
     from tokenfuse_sdk.shipped import shipped_models
 
@@ -106,8 +126,9 @@ def _run_checks() -> dict[str, dict[str, Any]]:
         "tokenfuse": {"ok": True, "what": f"{__version__}, {machine}"},
         "CPU engine": _checked(_native),
         "CUDA engine": _checked(_cuda),
+        "TensorRT": _checked(check_tensorrt),
     }
-    models = shipped_models()
+    models = shipped_models() if model is None else (model,)
     if not models:
         checks["models"] = {"ok": False, "what": "no shipped model; install the package again"}
     for name in models:
@@ -116,20 +137,31 @@ def _run_checks() -> dict[str, dict[str, Any]]:
             checks[f"model {name} on the GPU"] = _checked(
                 lambda name=name: _model_on_gpu(name)  # type: ignore[misc]
             )
+        checks[f"engines of {name}"] = _checked(
+            lambda name=name: _engines(name)  # type: ignore[misc]
+        )
+    checks["onnxruntime"] = _checked(_onnxruntime)
     for name in _OPTIONAL:
         checks[name] = _checked(lambda name=name: _optional(name))  # type: ignore[misc]
     return checks
 
 
 @click.command()
+@click.option(
+    "-m",
+    "--model",
+    "model_name",
+    default=None,
+    help="A bundle's path or a shipped model's name, to check that alone. Default: all shipped.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
 @click.pass_context
-def doctor(ctx: click.Context, as_json: bool) -> None:
+def doctor(ctx: click.Context, model_name: str | None, as_json: bool) -> None:
     """Check the installation: engine, models and their golden outputs, optional parts.
 
     Exits with 1 when something that must work does not.
     """
-    checks = _run_checks()
+    checks = _run_checks(model_name)
     if as_json:
         click.echo(json.dumps(checks, indent=2))
     else:

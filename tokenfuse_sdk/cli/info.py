@@ -17,6 +17,7 @@ __all__ = ["info"]
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
 def info(
     model_name: str,
+    backend: str,
     device: str,
     precision: str | None,
     token_budget: int | None,
@@ -29,6 +30,7 @@ def info(
 
     with tokenfuse_sdk.load(
         model_name,
+        backend=backend,
         device=device,
         precision=precision,
         token_budget=token_budget,
@@ -43,6 +45,8 @@ def info(
     width = max(map(len, facts))
     for name, value in (facts | memory).items():
         shown = f"{value:,}" if name == "num_parameters" or name in memory else str(value)
+        if isinstance(value, list):
+            shown = ", ".join(map(str, value)) or "none"
         click.echo(f"{name:<{width}}  {shown}")
     if card:
         click.echo(f"\n{text}")

@@ -7,9 +7,18 @@ from typing import Any
 
 import click
 
-__all__ = ["FilledPath", "model_options"]
+__all__ = ["PRECISION_HELP", "FilledPath", "backend_option", "model_options"]
 
 _Command = Callable[..., Any]
+
+PRECISION_HELP = (
+    "CPU: fp32, bf16 or int8; default: the fastest that answers like fp32. GPU: fp16 or bf16; "
+    "default: fp16. onnxruntime, tensorrt: one that the bundle has graphs or engines of; default: "
+    "the most exact."
+)
+backend_option = click.option(
+    "--backend", default="native", show_default=True, help="native, onnxruntime or tensorrt."
+)
 
 
 class FilledPath(click.Path):
@@ -22,7 +31,10 @@ class FilledPath(click.Path):
 
 
 def model_options(command: _Command) -> _Command:
-    """`--model`, `--device`, `--precision`, `--token-budget` and `--num-threads`, as in `load`."""
+    """`--model`, `--backend`, `--device`, `--precision`, `--token-budget` and `--num-threads`.
+
+    As in `load`.
+    """
     options = (
         click.option(
             "-m",
@@ -32,13 +44,9 @@ def model_options(command: _Command) -> _Command:
             show_default=True,
             help="A shipped model's name, or the path of a bundle.",
         ),
+        backend_option,
         click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda."),
-        click.option(
-            "--precision",
-            default=None,
-            help="CPU: fp32, bf16 or int8; default: the fastest that answers like fp32. "
-            "GPU: fp16 or bf16; default: fp16.",
-        ),
+        click.option("--precision", default=None, help=PRECISION_HELP),
         click.option("--token-budget", type=int, default=None, help="Default: the largest."),
         click.option(
             "--num-threads",

@@ -32,6 +32,7 @@ class Facts:
         digest: sha256 of the weights file.
         card: the model card, Markdown.
         num_parameters: all of them.
+        onnx_precisions, engines: what was built from the model and lies in the bundle.
     """
 
     config: ModelConfig
@@ -41,6 +42,8 @@ class Facts:
     digest: str
     card: str
     num_parameters: int
+    onnx_precisions: tuple[str, ...]
+    engines: tuple[str, ...]
 
     @classmethod
     def of(cls, bundle: Bundle) -> Facts:
@@ -53,6 +56,8 @@ class Facts:
             digest=bundle.digest,
             card=bundle.card,
             num_parameters=sum(array.size for array in bundle.weights.values()),
+            onnx_precisions=bundle.onnx_precisions,
+            engines=bundle.engine_names,
         )
 
     def check_finite(self, array: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -86,10 +91,13 @@ def info_of(
         max_question_tokens=config.text.max_tokens,
         max_answer_tokens=config.decoder.max_tokens,
         vocab_size=config.text.vocab_size,
+        backend=placement.backend,
         device=placement.device,
         device_reason=placement.device_reason,
         precision=placement.precision,
         precision_reason=placement.precision_reason,
         isa=engine.isa,
         num_threads=engine.num_threads,
+        onnx_precisions=facts.onnx_precisions,
+        engines=facts.engines,
     )

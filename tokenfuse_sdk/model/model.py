@@ -19,7 +19,7 @@ from tokenfuse_sdk.model.pictures import encode, image_tokens, map_tokens, token
 from tokenfuse_sdk.model.texts import candidate_ids, paired, question_ids
 from tokenfuse_sdk.preprocess.decode import ImageSource
 from tokenfuse_sdk.results import Answer, ModelInfo, Score, TokenMap
-from tokenfuse_sdk.runtime import BatchRuntime, Placement, Runtime, open_runtime
+from tokenfuse_sdk.runtime import BatchRuntime, Placement, Runtime, open_bundle
 
 __all__ = ["Model"]
 
@@ -27,7 +27,7 @@ _MAX_BATCH = 1 << 20
 
 
 class Model:
-    """A loaded model. Thread-safe: calls take turns. A context manager.
+    """A loaded model. Thread-safe: calls take turns, or run side by side. A context manager.
 
     Made by `load`.
     """
@@ -38,7 +38,7 @@ class Model:
         self._facts = Facts.of(bundle)
         self._placement = placement
         self._token_budget = bundle.config.fusion.check_budget(token_budget)
-        runtime = open_runtime(bundle.config, bundle.weights, placement)
+        runtime = open_bundle(bundle, placement)
         self._runtime: Runtime | None = runtime
         # Asked once: that takes longer than looking.
         self._batched = runtime if isinstance(runtime, BatchRuntime) else None
@@ -57,7 +57,7 @@ class Model:
         self.close()
 
     def __repr__(self) -> str:
-        state = f"device={self.device!r}, precision={self.precision!r}"
+        state = f"backend={self.backend!r}, device={self.device!r}, precision={self.precision!r}"
         return f"<Model {self.config.name!r}, {state}, token_budget={self._token_budget}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -81,8 +81,13 @@ class Model:
         return self._facts.card
 
     @property
+    def backend(self) -> str:
+        """Whose code computes: "native", "onnxruntime" or "tensorrt"."""
+        return self._placement.backend
+
+    @property
     def device(self) -> str:
-        """Where it runs: "cpu" or "cuda"."""
+        """Where it runs: "cpu" or "cuda", or a provider of ONNX Runtime that is neither."""
         return self._placement.device
 
     @property
@@ -106,14 +111,15 @@ class Model:
         """Make ready at once what the first calls of a kind would: a GPU's graphs.
 
         Without it, a GPU records a graph at the first question of each length and batch, which
-        takes some milliseconds then. A CPU needs none: there, nothing is done.
+        takes some milliseconds then; ONNX Runtime plans its memory. The native engine of a CPU
+        needs none: there, nothing is done.
 
         Args:
             batch: questions at once, as `answer_many` asks them; 1 for `answer`.
             token_budget: N; None for the model's own.
 
         Raises:
-            ConfigError: `batch` is below 1, or more than a GPU takes at once.
+            ConfigError: `batch` is below 1, or more than is taken at once.
             TokenBudgetError: not one of the model's budgets.
         """
         self._open_runtime()
@@ -126,7 +132,7 @@ class Model:
             batched.record(size, budget)
 
     def memory_report(self) -> dict[str, int]:
-        """Bytes by purpose, as the engine holds them: packed weights and workspace."""
+        """Bytes by purpose, as the backend knows them: see docs/api.md."""
         return self._open_runtime().memory_report()
 
     def encode_image(self, image: ImageSource, *, token_budget: int | None = None) -> ImageTokens:

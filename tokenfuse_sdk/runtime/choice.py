@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from tokenfuse_sdk.config import ModelConfig
-from tokenfuse_sdk.runtime import native_cpu
+from tokenfuse_sdk.runtime import native_cpu, tensorrt
 from tokenfuse_sdk.runtime.fastest import MAX_SHARE, fastest, linear_times
+from tokenfuse_sdk.runtime.graphs.precision import choose_graph_precision
 from tokenfuse_sdk.runtime.placement import PRECISIONS, Placement
 
 if TYPE_CHECKING:
@@ -37,7 +38,14 @@ def choose_precision(
 
     Raises:
         DeviceError, ConfigError: the engine cannot run here; says why.
+        BundleMissingFileError, PrecisionError: the bundle lacks graphs, or those of the precision;
+            where it lacks engines for the device, that is a DeviceError.
     """
+    if placement.backend == "onnxruntime":
+        return choose_graph_precision(placement, bundle)
+    if placement.backend == "tensorrt":
+        chosen, why = tensorrt.choose_precision(bundle, placement.precision)
+        return dataclasses.replace(placement, precision=chosen, precision_reason=why)
     exact, *others = PRECISIONS[placement.device]
     record = bundle.precisions
     if placement.precision is not None:

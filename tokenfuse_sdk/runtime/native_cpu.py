@@ -121,6 +121,10 @@ class NativeCpuRuntime:
         f_ND, weights_NS = self._engine.encode_image_with_map(image_HW3, token_budget)
         return f_ND, weights_NS
 
+    def fuse(self, f_ND: FloatArray, text_ids: IdArray) -> FloatArray:
+        fused_NT: FloatArray = self._engine.fuse(f_ND, text_ids)
+        return fused_NT
+
     def generate(
         self, f_ND: FloatArray, text_ids: IdArray, max_tokens: int
     ) -> tuple[IdArray, FloatArray]:

@@ -113,6 +113,11 @@ class NativeCudaRuntime:
             )
         return f_BND[0], map_BNS[0]
 
+    def fuse(self, f_ND: FloatArray, text_ids: IdArray) -> FloatArray:
+        with self._failure_told():
+            fused_NT: FloatArray = self._engine.fuse(f_ND, text_ids)
+        return fused_NT
+
     def generate(
         self, f_ND: FloatArray, text_ids: IdArray, max_tokens: int
     ) -> tuple[IdArray, FloatArray]:

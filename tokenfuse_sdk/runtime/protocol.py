@@ -1,7 +1,7 @@
 """What a runtime must offer, and what it says about itself.
 
 Shapes: B batch, H, W rows and columns of the prepared picture; S image tokens, N image
-tokens kept, D fusion width, L text ids, A answer ids, V vocabulary.
+tokens kept, D fusion width, T text width, L text ids, A answer ids, V vocabulary.
 """
 
 from __future__ import annotations
@@ -60,6 +60,10 @@ class Runtime(Protocol):
         self, image_HW3: FloatArray, token_budget: int
     ) -> tuple[FloatArray, FloatArray]:
         """`f_ND`, and the merging attention (N, S), mean over heads."""
+        ...
+
+    def fuse(self, f_ND: FloatArray, text_ids: IdArray) -> FloatArray:
+        """(N, T): the question fused with the image tokens, which is what the decoder reads."""
         ...
 
     def generate(

@@ -6,8 +6,9 @@ import numpy as np
 import torch
 
 from tokenfuse_sdk.config import ModelConfig
-from tokenfuse_training.data.batches import normalise
+from tokenfuse_sdk.preprocess import PreprocessConfig
 from tokenfuse_training.data.store import SceneStore
+from tokenfuse_training.golden import golden_outputs
 from tokenfuse_training.model import JointModel
 
 __all__ = ["golden_tensors", "half_precision_weights", "model_from_weights"]
@@ -37,25 +38,15 @@ def model_from_weights(config: ModelConfig, weights: dict[str, np.ndarray]) -> J
     return model.eval()
 
 
-@torch.no_grad()
-def golden_tensors(model: JointModel, store: SceneStore, *, count: int) -> dict[str, np.ndarray]:
-    """Inputs and the reference's float32 outputs for the first question of `count` scenes.
-
-    Returns:
-        image_u8 (n, H, W, 3), text_ids int32 (n, L) padded with 0, answer_ids
-        int32 (n, A) without the start id, image_tokens float32 (n, N, D),
-        logits float32 (n, A, V) under teacher forcing; all at the full budget.
-    """
-    image_u8 = np.ascontiguousarray(store.images_u8[:count])
-    text = torch.from_numpy(store.questions.text[:count, 0].astype(np.int64))
-    answer = torch.from_numpy(store.questions.answer[:count, 0].astype(np.int64))
-    f_BND = model.encode_image(normalise(image_u8))
-    fused, mask = model.fuse(f_BND, text)
-    shifted = torch.cat([torch.zeros_like(answer[:, :1]), answer[:, :-1]], dim=1)
-    return {
-        "image_u8": image_u8,
-        "text_ids": text.numpy().astype(np.int32),
-        "answer_ids": answer.numpy().astype(np.int32),
-        "image_tokens": f_BND.numpy(),
-        "logits": model.decode(shifted, fused, mask).numpy(),
-    }
+def golden_tensors(
+    model: JointModel, store: SceneStore, config: PreprocessConfig, *, count: int
+) -> dict[str, np.ndarray]:
+    """`golden_outputs` for the first question of `count` scenes."""
+    questions = store.questions
+    return golden_outputs(
+        model,
+        store.images_u8[:count],
+        questions.text[:count, 0],
+        questions.answer[:count, 0],
+        config,
+    )

@@ -264,14 +264,15 @@ def train_recipe(recipe: Recipe, options: RunOptions) -> bool:
         texts=_ask(reference, test, options, "long texts", table=test.descriptions),
         blind=blind,
     )
+    preprocess = PreprocessConfig(image_size=recipe.model.vision.image_size)
     write_bundle(
         options.output,
         config=recipe.model,
-        preprocess=PreprocessConfig(image_size=recipe.model.vision.image_size),
+        preprocess=preprocess,
         tokenizer_json=build_tokenizer().to_str(),
         weights=weights,
         card=model_card(facts),
-        golden=golden_tensors(reference, test, count=_NUM_GOLDEN),
+        golden=golden_tensors(reference, test, preprocess, count=_NUM_GOLDEN),
         overwrite=options.overwrite,
     )
     return True

@@ -147,6 +147,10 @@ std::pair<FloatArray, std::vector<PyAnswer>> answer(CudaEngine& engine,
   return {f_BND, answers.taken()};
 }
 
+FloatArray fuse(CudaEngine& engine, const ContiguousFloats& f_ND, const IdArray& text_ids) {
+  return fused_of(engine, f_ND, latents_of(engine, f_ND, 2), text_ids);
+}
+
 FloatArray score(CudaEngine& engine, const ContiguousFloats& f_ND, const IdArray& text_ids,
                  const std::vector<IdArray>& candidates) {
   return scores_of(engine, f_ND, latents_of(engine, f_ND, 2), text_ids, candidates);
@@ -176,6 +180,7 @@ void bind_engine(py::module_& module) {
       .def("generate", &generate, py::arg("f_BND"), py::arg("texts"), py::arg("max_tokens"))
       .def("answer", &answer, py::arg("images_BHW3"), py::arg("texts"), py::arg("token_budget"),
            py::arg("max_tokens"))
+      .def("fuse", &fuse, py::arg("f_ND"), py::arg("text_ids"))
       .def("score", &score, py::arg("f_ND"), py::arg("text_ids"), py::arg("candidates"))
       .def("logits", &logits, py::arg("f_ND"), py::arg("text_ids"), py::arg("answer_ids"))
       .def("set_timed", &CudaEngine::set_timed, py::arg("timed"),

@@ -116,6 +116,8 @@ void CudaEngine::layout(DeviceArena& arena) {
   take(arena, row_log_probs_, rows);
   // The logits of one answer; on the device they are the decoder's.
   take_host(logits_, longest * config_.text.vocab_size);
+  // As those: the fusion's on the device.
+  take_host(fused_, latents * padded(config_.text.width));
 
   state_ = {arena.many<int>(1),
             arena.many<int>(1),

@@ -75,6 +75,9 @@ class CudaEngine {
   void answer(const float* images, int num_latents, const std::vector<Ids>& texts,
               std::int64_t max_tokens, float* f, const Answers& answers);
 
+  // Of one picture: (num_latents, text width), what the decoder reads.
+  void fuse(const float* f, int num_latents, Ids text, float* fused);
+
   // Of one picture: sum of the log-probabilities of each candidate's ids.
   void score(const float* f, int num_latents, Ids text, const std::vector<Ids>& candidates,
              float* log_probs);
@@ -100,7 +103,8 @@ class CudaEngine {
   void load(Loader& loader);
   void layout(DeviceArena& arena);
   void record_encode(int batch, int num_latents, bool map);
-  void record_fuse(int batch, int length, int num_latents);
+  // Returns the fused tokens, 16-bit rows.
+  const void* record_fuse(int batch, int length, int num_latents);
   void record_generate(int batch, int length, int num_latents, bool from_host);
   // What does the work of a shape: its graph, recorded where it is the first time, or null.
   const Graph* graph_of(Work work, int batch, int length, int num_latents);
@@ -114,7 +118,9 @@ class CudaEngine {
   void stage_tokens(const float* f, int batch, int num_latents);
   void take_tokens(int batch, int num_latents, float* f) const;
   void take_answers(int batch, const Answers& answers) const;
-  // Fuses one question, and feeds rows of ids, `count` each; the logits stay on the device.
+  // Fuses one question, from the host: rows as of record_fuse.
+  const void* fuse_one(const float* f, int num_latents, Ids text);
+  // The same, and feeds rows of ids, `count` each; the logits stay on the device.
   const float* teacher_forced(const float* f, int num_latents, Ids text,
                               const std::vector<Ids>& rows, int count);
 
@@ -163,6 +169,7 @@ class CudaEngine {
   Mirror<int> expected_;  // and what is to follow them
   Mirror<float> row_log_probs_;
   Mirror<float> logits_;
+  Mirror<std::uint16_t> fused_;
   DecoderState state_{};
 
   std::map<Shape, Graph> graphs_;

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include "core/cuda/half_rows.h"
 #include "engine/cuda/cuda_engine.h"
 #include "kernels/log_sum_exp/cuda.h"
 
@@ -74,6 +75,23 @@ void CudaEngine::answer(const float* images, int num_latents, const std::vector<
   take_answers(batch, answers);
 }
 
+const void* CudaEngine::fuse_one(const float* f, int num_latents, Ids text) {
+  stage_tokens(f, 1, num_latents);
+  const int length = stage_texts({text}, 1);
+  f_.to_device(stream_, num_latents * config_.fusion.width);
+  return record_fuse(1, length, num_latents);
+}
+
+void CudaEngine::fuse(const float* f, int num_latents, Ids text, float* fused) {
+  const Turn turn(mutex_);
+  const void* rows = fuse_one(f, num_latents, text);
+  const std::int64_t width = config_.text.width, stride = padded(width);
+  const std::int64_t count = num_latents * stride;
+  stream_.copy_to_host(fused_.host, rows, static_cast<std::size_t>(count) * sizeof(std::uint16_t));
+  stream_.wait();
+  rows_to_floats(options_.type, fused_.host, {num_latents, width, stride}, fused);
+}
+
 const float* CudaEngine::teacher_forced(const float* f, int num_latents, Ids text,
                                         const std::vector<Ids>& rows, int count) {
   const int batch = static_cast<int>(rows.size());
@@ -86,10 +104,7 @@ const float* CudaEngine::teacher_forced(const float* f, int num_latents, Ids tex
     std::copy_n(ids.data, ids.count - 1, fed + 1);
     std::copy_n(ids.data, ids.count, expected);
   }
-  stage_tokens(f, 1, num_latents);
-  const int length = stage_texts({text}, 1);
-  f_.to_device(stream_, num_latents * config_.fusion.width);
-  record_fuse(1, length, num_latents);
+  fuse_one(f, num_latents, text);
   fed_.to_device(stream_, batch * count);
   expected_.to_device(stream_, batch * count);
   return decoder_.all(compute_, space_, fed_.device, batch, count, num_latents, true);

@@ -16,7 +16,7 @@ void CudaEngine::record_encode(int batch, int num_latents, bool map) {
   if (map) map_.to_host(stream_, std::int64_t{batch} * num_latents * tokens);
 }
 
-void CudaEngine::record_fuse(int batch, int length, int num_latents) {
+const void* CudaEngine::record_fuse(int batch, int length, int num_latents) {
   const int most = options_.max_batch;
   const int *counts = texts_.device + 1, *ids = counts + most;
   texts_.to_device(stream_, 1 + most + std::int64_t{batch} * length);
@@ -24,6 +24,7 @@ void CudaEngine::record_fuse(int batch, int length, int num_latents) {
   const void* fused = fusion_.run(compute_, space_, text_encoder_.norm(), text, counts, batch,
                                   length, f_.device, num_latents);
   decoder_.begin(compute_, fused, batch, num_latents);
+  return fused;
 }
 
 void CudaEngine::record_generate(int batch, int length, int num_latents, bool from_host) {

@@ -28,17 +28,18 @@ struct Said {
   Said(const ModelConfig& config, std::int64_t budget, std::int64_t answer)
       : f(budget, config.fusion.width),
         map(budget, config.vision.num_tokens()),
+        fused(budget, config.text.width),
         logits(answer, config.text.vocab_size),
         scores(1, 3),
         log_probs(1, config.decoder.max_tokens),
         ids(static_cast<std::size_t>(config.decoder.max_tokens), -1) {}
 
   bool same_bits(const Said& other) const {
-    return f.same_bits(other.f) && map.same_bits(other.map) && logits.same_bits(other.logits) &&
-           scores.same_bits(other.scores) && ids == other.ids;
+    return f.same_bits(other.f) && map.same_bits(other.map) && fused.same_bits(other.fused) &&
+           logits.same_bits(other.logits) && scores.same_bits(other.scores) && ids == other.ids;
   }
 
-  Rows f, map, logits, scores, log_probs;
+  Rows f, map, fused, logits, scores, log_probs;
   std::vector<std::int32_t> ids;
 };
 
@@ -56,6 +57,7 @@ Said say(CpuEngine& engine, const Question& q) {
   Said said(engine.config(), q.budget, ids_of(q.answer).count);
   engine.encode_image(q.image.data(), q.budget, said.f.data(), said.map.data());
   const float* f = said.f.data();
+  engine.fuse(f, q.budget, ids_of(q.text), said.fused.data());
   engine.logits(f, q.budget, ids_of(q.text), ids_of(q.answer), said.logits.data());
   engine.score(f, q.budget, ids_of(q.text), q.candidates(), said.scores.data());
   said.ids.resize(static_cast<std::size_t>(
@@ -69,6 +71,7 @@ Said say(CudaEngine& engine, const Question& q) {
   const int budget = static_cast<int>(q.budget);
   engine.encode_images(q.image.data(), 1, budget, said.f.data(), said.map.data());
   const float* f = said.f.data();
+  engine.fuse(f, budget, ids_of(q.text), said.fused.data());
   engine.logits(f, budget, ids_of(q.text), ids_of(q.answer), said.logits.data());
   engine.score(f, budget, ids_of(q.text), q.candidates(), said.scores.data());
   std::int64_t count = 0;
@@ -114,6 +117,9 @@ void check_like_cpu(const SmallModel& model, Type type, const char* name) {
     const double most = allowed(type);
     if (!CHECK(off(got.f, want.f) < most)) std::printf("f %g\n", off(got.f, want.f));
     if (!CHECK(off(got.map, want.map) < most)) std::printf("map %g\n", off(got.map, want.map));
+    if (!CHECK(off(got.fused, want.fused) < most)) {
+      std::printf("fused %g\n", off(got.fused, want.fused));
+    }
     if (!CHECK(off(got.logits, want.logits) < most)) {
       std::printf("logits %g\n", off(got.logits, want.logits));
     }

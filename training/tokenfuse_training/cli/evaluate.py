@@ -6,6 +6,8 @@ import json
 
 import click
 
+from tokenfuse_sdk.cli.options import PRECISION_HELP, backend_option
+
 __all__ = ["evaluate"]
 
 
@@ -15,13 +17,9 @@ __all__ = ["evaluate"]
 @click.option("--num-questions", type=click.IntRange(min=1), default=2_000, show_default=True)
 @click.option("--seed", type=click.IntRange(min=0), default=None, help="Of the scenes.")
 @click.option("--token-budget", type=int, multiple=True, help="Repeatable; default: all.")
+@backend_option
 @click.option("--device", default="auto", show_default=True)
-@click.option(
-    "--precision",
-    default=None,
-    help="CPU: fp32, bf16 or int8; default: the fastest that answers like fp32. "
-    "GPU: fp16 or bf16; default: fp16.",
-)
+@click.option("--precision", default=None, help=PRECISION_HELP)
 @click.option("--num-threads", type=click.IntRange(min=1), default=None)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
 def evaluate(
@@ -30,6 +28,7 @@ def evaluate(
     num_questions: int,
     seed: int | None,
     token_budget: tuple[int, ...],
+    backend: str,
     device: str,
     precision: str | None,
     num_threads: int | None,
@@ -48,7 +47,11 @@ def evaluate(
 
     console = Console(stderr=True)
     with tokenfuse_sdk.load(
-        model_name, device=device, precision=precision, num_threads=num_threads
+        model_name,
+        backend=backend,
+        device=device,
+        precision=precision,
+        num_threads=num_threads,
     ) as model:
         chosen = model.precision
         budgets = token_budget or model.config.fusion.token_budgets

@@ -1,0 +1,1 @@
+"""Verbs of the command `tokenfuse` that export, build and verify."""

@@ -1,0 +1,188 @@
+"""Engines of a bundle, for one or more targets: all of them, or nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pathlib
+import tempfile
+from collections.abc import Callable, Sequence
+
+from tokenfuse_export.tensorrt.attentions import num_attentions
+from tokenfuse_export.tensorrt.builder import BuiltEngine, build_engine
+from tokenfuse_export.tensorrt.flavours import TensorRT, find_tensorrt
+from tokenfuse_export.tensorrt.graph_files import GraphFiles, graph_files
+from tokenfuse_export.tensorrt.plan import BuildPlan, plan_build
+from tokenfuse_export.tensorrt.profiles import profiles_of
+from tokenfuse_export.tensorrt.report import BuildReport, EngineReport
+from tokenfuse_export.tensorrt.targets import CURRENT, Target, resolve_targets
+from tokenfuse_export.tensorrt.timing_cache import read_timings, write_timings
+from tokenfuse_sdk.bundle import Bundle, add_groups, check_output, read_bundle
+from tokenfuse_sdk.engine_file import ENGINE_FILE, REPORT_FILE, EngineFile, EngineProfile
+from tokenfuse_sdk.engine_key import EngineKey, engine_group, this_system
+from tokenfuse_sdk.errors import OutputPathError
+from tokenfuse_sdk.graphs import GRAPHS, text_lengths
+from tokenfuse_sdk.shipped import find_bundle
+
+__all__ = ["build_engines"]
+
+# Target, graph, share that is done (0 to 1), what is being done.
+Report = Callable[[str, str, float, str], None]
+
+
+def _say_nothing(target: str, graph: str, share: float, what: str) -> None:
+    pass
+
+
+def build_engines(
+    bundle: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    *,
+    precision: str,
+    targets: Sequence[str] = (CURRENT,),
+    batches: Sequence[int] = (1,),
+    budgets: Sequence[int] | None = None,
+    flavour: str | None = None,
+    timing_cache: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
+    report: Report = _say_nothing,
+) -> tuple[BuildReport, ...]:
+    """Build TensorRT engines of a bundle, and write the bundle with them, in one step.
+
+    Where it has no ONNX graphs in the precision, they are exported, verified, and join it too.
+
+    Args:
+        bundle: its path, or a shipped model's name.
+        output: where the bundle with the engines goes; it may be `bundle`, with `overwrite`.
+        precision: fp32, fp16, bf16 or int8 (linears in 8 bits, the rest in 16).
+        targets: compute capabilities as "sm_86", or "current" for this machine's GPU.
+        batches: pictures or questions of one call: a profile for each. 1 to `MAX_BATCH`.
+        budgets: token budgets: a profile for each; None for all of the model's.
+        flavour: "tensorrt" or "tensorrt_rtx"; None for the first that is installed.
+        timing_cache: a file that TensorRT's timings are read from, and written to at the end.
+        overwrite: replace a bundle at `output`.
+        report: is called on this thread with the target, the graph, what share of it is done and
+            what is being done.
+
+    Returns:
+        A report for each target.
+
+    Raises:
+        EngineBuildError: TensorRT is missing or too old, or refuses; with its own message.
+        TargetError, PrecisionError, TokenBudgetError, ConfigError: a wrong argument.
+        BundleExistsError: `output` is there, and `overwrite` was not given.
+        OutputPathError: it cannot be written, or the disk is full.
+        BundleError: the bundle is missing or damaged.
+    """
+    trt = find_tensorrt(flavour)
+    resolved = resolve_targets(trt, targets)
+    check_output(output, overwrite=overwrite)
+    read = read_bundle(find_bundle(bundle))
+    plan = plan_build(read.config, precision=precision, batches=batches, budgets=budgets)
+    cache = None if timing_cache is None else pathlib.Path(timing_cache)
+    timings = None if cache is None else read_timings(trt, cache)
+    target_folder = pathlib.Path(output).absolute()
+    try:
+        target_folder.parent.mkdir(parents=True, exist_ok=True)
+        # Beside the output: what fits here fits there, and a full disk shows before the end.
+        with tempfile.TemporaryDirectory(
+            prefix=f".{target_folder.name}.", dir=target_folder.parent
+        ) as name:
+            work = pathlib.Path(name)
+            graphs = graph_files(read, plan.graph_precision, work)
+            groups = {f"onnx/{plan.graph_precision}": graphs.folder} if graphs.is_new else {}
+            reports = []
+            for target in resolved:
+                folder = work / f"{target.name}-{plan.precision}"
+                folder.mkdir()
+                done, timings = _build_target(
+                    trt, read, plan, graphs, target, folder, timings, report
+                )
+                reports.append(done)
+                groups[engine_group(target.name, plan.precision)] = folder
+            add_groups(read.path, output, groups, overwrite=overwrite)
+    except OSError as error:
+        if isinstance(error, OutputPathError) or (error.filename is None and error.errno is None):
+            raise
+        raise OutputPathError(
+            f"the engines cannot be written to {output} ({error.strerror}); pass an --output in a "
+            "folder that you may write to and that has room. Nothing of them is there"
+        ) from error
+    if cache is not None and timings is not None:
+        write_timings(cache, timings)
+    return tuple(reports)
+
+
+def _build_target(
+    trt: TensorRT,
+    bundle: Bundle,
+    plan: BuildPlan,
+    graphs: GraphFiles,
+    target: Target,
+    folder: pathlib.Path,
+    timings: bytes | None,
+    report: Report,
+) -> tuple[BuildReport, bytes | None]:
+    """The files of one group of engines; what they are, and the timing cache behind them."""
+    config, (system, arch) = bundle.config, this_system()
+    key = EngineKey(
+        flavour=trt.flavour.name,
+        version=trt.version,
+        target=target.name,
+        os=system,
+        arch=arch,
+        precision=plan.precision,
+        batches=plan.batches,
+        budgets=plan.budgets,
+        text_lengths=text_lengths(config),
+        onnx_sha256=graphs.sha256,
+        weights_sha256=bundle.digest,
+    )
+    profiles: list[EngineProfile] = []
+    files, engines, warnings = {}, {}, []
+    for graph in GRAPHS:
+        mine = profiles_of(config, graph, batches=plan.batches, budgets=plan.budgets)
+        built = build_engine(
+            trt,
+            graphs.folder / f"{graph}.onnx",
+            config=config,
+            profiles=mine,
+            target=target,
+            timings=timings,
+            report=lambda share, what, graph=graph: report(target.name, graph, share, what),
+        )
+        (folder / f"{graph}.engine").write_bytes(built.plan)
+        timings = built.timings
+        profiles += mine
+        size = memoryview(built.plan).nbytes
+        files[graph] = size, hashlib.sha256(built.plan).hexdigest()
+        engines[graph] = _engine_report(built, num_attentions(config, graph), len(mine))
+        warnings += [f"{graph}: {warning}" for warning in built.warnings]
+        report(target.name, graph, 1.0, "done")
+    done = BuildReport(
+        flavour=trt.flavour.name,
+        version=trt.version,
+        target=target.name,
+        precision=plan.precision,
+        digest=key.digest,
+        warnings=tuple(warnings),
+        engines=engines,
+    )
+    engine_file = EngineFile(key=key, profiles=tuple(profiles), files=files)
+    (folder / ENGINE_FILE).write_bytes(engine_file.to_json())
+    (folder / REPORT_FILE).write_bytes(done.to_json())
+    return done, timings
+
+
+def _engine_report(built: BuiltEngine, num_attentions: int, num_profiles: int) -> EngineReport:
+    return EngineReport(
+        num_profiles=num_profiles,
+        num_attentions=num_attentions,
+        num_fused_attentions=sum(layer.is_attention for layer in built.layers),
+        layers=built.layers,
+        layers_from=built.layers_from,
+        engine_bytes=memoryview(built.plan).nbytes,
+        weights_bytes=built.weights_bytes,
+        device_memory_bytes=built.device_memory_bytes,
+        build_s=built.build_s,
+    )

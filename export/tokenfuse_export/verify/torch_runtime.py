@@ -1,0 +1,53 @@
+"""The float32 reference, asked like any runtime; it knows no cache and pads nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tokenfuse_sdk.runtime.protocol import FloatArray, IdArray
+from tokenfuse_training.model import JointModel
+
+__all__ = ["TorchRuntime"]
+
+
+def _ids(array: IdArray) -> Tensor:
+    return torch.from_numpy(array.astype(np.int64))[None]
+
+
+class TorchRuntime:
+    """The parts of `Runtime` that are compared, without gradients."""
+
+    def __init__(self, model: JointModel) -> None:
+        self._model = model
+
+    @torch.no_grad()
+    def encode_image(self, image_HW3: FloatArray, token_budget: int) -> FloatArray:
+        f_BND = self._model.encode_image(torch.from_numpy(image_HW3)[None], token_budget)
+        return f_BND[0].numpy()
+
+    @torch.no_grad()
+    def fuse(self, f_ND: FloatArray, text_ids: IdArray) -> FloatArray:
+        return self._fused(f_ND, text_ids)[0][0].numpy()
+
+    @torch.no_grad()
+    def logits(self, f_ND: FloatArray, text_ids: IdArray, answer_ids: IdArray) -> FloatArray:
+        fed = np.concatenate([np.full(1, self._model.config.start_id), answer_ids[:-1]])
+        fused, mask = self._fused(f_ND, text_ids)
+        return self._model.decode(_ids(fed), fused, mask)[0].numpy()
+
+    @torch.no_grad()
+    def generate(
+        self, f_ND: FloatArray, text_ids: IdArray, max_tokens: int
+    ) -> tuple[IdArray, FloatArray]:
+        """Greedy; each step computes the whole answer anew, and so do the log-probabilities."""
+        f_BND = torch.from_numpy(f_ND)[None]
+        ids = self._model.generate(f_BND, _ids(text_ids), len(f_ND), max_tokens)[0]
+        written = ids.numpy().astype(np.int32)
+        logits_AV = torch.from_numpy(self.logits(f_ND, text_ids, written)).double()
+        log_probs = logits_AV.log_softmax(-1).gather(1, ids[:, None])[:, 0]
+        return written, log_probs.numpy().astype(np.float32)
+
+    def _fused(self, f_ND: FloatArray, text_ids: IdArray) -> tuple[Tensor, Tensor | None]:
+        return self._model.fuse(torch.from_numpy(f_ND)[None], _ids(text_ids), len(f_ND))

@@ -1,0 +1,133 @@
+"""What a runtime gives for one input at one budget, stage by stage, and what the reference gives.
+
+Shapes: N image tokens, D fusion width, T text width, A answer ids, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tokenfuse_export.verify.inputs import GoldenInputs, Question
+from tokenfuse_export.verify.torch_runtime import TorchRuntime
+from tokenfuse_sdk.runtime.protocol import FloatArray, IdArray
+from tokenfuse_training.model import JointModel
+
+__all__ = ["STAGES", "Compared", "Reference", "Trace", "Wanted", "trace"]
+
+# In the order in which a runtime computes them; each is fed with the one before.
+STAGES = ("image_tokens", "fused_tokens", "logits")
+
+
+class Compared(Protocol):
+    """The parts of `Runtime` that are compared."""
+
+    def encode_image(self, image_HW3: FloatArray, token_budget: int) -> FloatArray: ...
+
+    def fuse(self, f_ND: FloatArray, text_ids: IdArray) -> FloatArray: ...
+
+    def logits(self, f_ND: FloatArray, text_ids: IdArray, answer_ids: IdArray) -> FloatArray: ...
+
+    def generate(
+        self, f_ND: FloatArray, text_ids: IdArray, max_tokens: int
+    ) -> tuple[IdArray, FloatArray]: ...
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Trace:
+    """One input at one budget.
+
+    Attributes:
+        stages: `STAGES` to (N, D), (N, T) and (A, V), the last under teacher forcing; empty at a
+            budget whose stages are not compared.
+        ids: the greedy answer, as long as the model takes it.
+        log_probs: of its ids, as it was written id by id.
+        logits: of its ids, (A, V), all at once.
+    """
+
+    stages: dict[str, FloatArray]
+    ids: IdArray
+    log_probs: FloatArray
+    logits: FloatArray
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """The reference's trace, and of each id of its answer: how sure it was.
+
+    Attributes:
+        margins: the best logit less the second best.
+        sizes: root mean square of the logits.
+    """
+
+    question: Question
+    token_budget: int
+    trace: Trace
+    margins: NDArray[np.float64]
+    sizes: NDArray[np.float64]
+
+
+def trace(
+    runtime: Compared, question: Question, token_budget: int, *, max_tokens: int, stages: bool
+) -> Trace:
+    """Ask a runtime, each stage with what itself gave before."""
+    f_ND = runtime.encode_image(question.image_HW3, token_budget)
+    found = {}
+    if stages:
+        text, answer = question.text_ids, question.answer_ids
+        found = dict(
+            zip(
+                STAGES,
+                (f_ND, runtime.fuse(f_ND, text), runtime.logits(f_ND, text, answer)),
+                strict=True,
+            )
+        )
+    ids, log_probs = runtime.generate(f_ND, question.text_ids, max_tokens)
+    logits = runtime.logits(f_ND, question.text_ids, ids)
+    return Trace(stages=found, ids=ids, log_probs=log_probs, logits=logits)
+
+
+class Reference:
+    """PyTorch's float32 traces: answers at every budget, stages at the least and the full one."""
+
+    def __init__(self, model: JointModel, inputs: GoldenInputs) -> None:
+        questions = inputs.questions()
+        self.config, self.num_inputs = model.config, len(questions)
+        self._runtime = TorchRuntime(model)
+        budgets = model.config.fusion.token_budgets
+        was_training = model.training
+        model.eval()
+        try:
+            self.wanted = tuple(
+                self._wanted(question, budget, stages=budget in (budgets[0], budgets[-1]))
+                for budget in budgets
+                for question in questions
+            )
+        finally:
+            model.train(was_training)
+
+    def _wanted(self, question: Question, budget: int, *, stages: bool) -> Wanted:
+        own = self._trace(self._runtime, question, budget, stages=stages)
+        logits_AV = own.logits.astype(np.float64)
+        second, best = np.sort(logits_AV, axis=1)[:, -2:].T
+        return Wanted(
+            question=question,
+            token_budget=budget,
+            trace=own,
+            margins=best - second,
+            sizes=np.sqrt(np.mean(logits_AV**2, axis=1)),
+        )
+
+    def _trace(self, runtime: Compared, question: Question, budget: int, *, stages: bool) -> Trace:
+        most = self.config.decoder.max_tokens
+        return trace(runtime, question, budget, max_tokens=most, stages=stages)
+
+    def pairs(self, runtime: Compared) -> Iterator[tuple[Trace, Wanted]]:
+        """What a runtime gives beside what it should."""
+        for wanted in self.wanted:
+            stages = bool(wanted.trace.stages)
+            yield self._trace(runtime, wanted.question, wanted.token_budget, stages=stages), wanted
