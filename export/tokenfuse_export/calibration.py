@@ -8,14 +8,13 @@ from __future__ import annotations
 import dataclasses
 import os
 import pathlib
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tokenfuse_export.verify import GoldenInputs, golden_inputs
 from tokenfuse_sdk.errors import ConfigError
-from tokenfuse_sdk.preprocess import preprocess
+from tokenfuse_sdk.preprocess import decode_image, preprocess
 from tokenfuse_training.model import JointModel
 
 __all__ = ["Calibration", "calibration_of"]
@@ -56,7 +55,7 @@ def calibration_of(
         ImageError: a picture in it cannot be read.
     """
     if folder is not None:
-        pictures: list[Any] = list(_pictures_in(folder)[:_MOST_PICTURES])
+        pictures = [decode_image(path) for path in _pictures_in(folder)[:_MOST_PICTURES]]
     else:
         pictures = [varied for image in inputs.image_u8 for varied in _variations(image)]
     rows = [inputs.text_ids[i % len(inputs.text_ids)] for i in range(len(pictures))]
