@@ -17,7 +17,7 @@ fp16, bf16: a graph rounds the inputs, weights and outputs of some 70 linears on
 int8, int8_fp16: weights and activations are off by up to half a step of 1/127 of their largest
     value, about 1% of their root mean square; some 70 linears in a row make ten percent of it. At a
     cosine of 0.99, r is 0.14. A token's largest value decides the steps of all of it, so that a few
-    values are off by far more than others, 8 r on scenes-nano: of tokens 16 r.
+    values are off by far more than others, 9 r on scenes-nano: of tokens 16 r.
 
 The cache of keys and values changes the order of sums and the places of a few roundings, not the
 precision of any: half of r. What is measured is a fifth of that at most; a cache in the wrong order
