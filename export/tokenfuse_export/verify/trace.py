@@ -21,6 +21,9 @@ __all__ = ["STAGES", "Compared", "Reference", "Trace", "Wanted", "trace"]
 
 # In the order in which a runtime computes them; each is fed with the one before.
 STAGES = ("image_tokens", "fused_tokens", "logits")
+# Ids of an answer below the full budget, where it is as long as the model takes it. The reference
+# computes each anew: of `base` all of them at all budgets would take minutes.
+_SHORT_ANSWER = 8
 
 
 class Compared(Protocol):
@@ -43,7 +46,7 @@ class Trace:
 
     Attributes:
         stages: `STAGES` to (N, D), (N, T) and (A, V), the last under teacher forcing.
-        ids: the greedy answer, as long as the model takes it.
+        ids: the greedy answer.
         log_probs: of its ids, as it was written id by id.
         logits: of its ids, (A, V), all at once.
     """
@@ -115,7 +118,10 @@ class Reference:
         )
 
     def _trace(self, runtime: Compared, question: Question, budget: int) -> Trace:
-        return trace(runtime, question, budget, self.config.decoder.max_tokens)
+        most = self.config.decoder.max_tokens
+        if budget != self.config.fusion.num_latents:
+            most = min(most, _SHORT_ANSWER)
+        return trace(runtime, question, budget, most)
 
     def pairs(
         self, runtime: Compared, token_budgets: Sequence[int]
