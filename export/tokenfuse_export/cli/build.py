@@ -139,4 +139,4 @@ def _print(reports: tuple[BuildReport, ...]) -> None:
     Console().print(report_table(reports))
     for report in reports:
         for warning in report.warnings:
-            click.echo(f"{report.name}: warning of TensorRT: {warning}", err=True)
+            click.echo(f"{report.name}: warning: {warning}", err=True)

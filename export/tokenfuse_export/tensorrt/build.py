@@ -14,8 +14,9 @@ from tokenfuse_export.tensorrt.flavours import TensorRT, find_tensorrt
 from tokenfuse_export.tensorrt.graph_files import GraphFiles, graph_files
 from tokenfuse_export.tensorrt.plan import BuildPlan, plan_build
 from tokenfuse_export.tensorrt.profiles import profiles_of
+from tokenfuse_export.tensorrt.proof import prove_engines
 from tokenfuse_export.tensorrt.report import BuildReport, EngineReport
-from tokenfuse_export.tensorrt.targets import CURRENT, Target, resolve_targets
+from tokenfuse_export.tensorrt.targets import CURRENT, Target, current_target, resolve_targets
 from tokenfuse_export.tensorrt.timing_cache import read_timings, write_timings
 from tokenfuse_sdk.bundle import Bundle, add_groups, check_output, read_bundle
 from tokenfuse_sdk.engine_file import ENGINE_FILE, REPORT_FILE, EngineFile, EngineProfile
@@ -50,6 +51,7 @@ def build_engines(
     """Build TensorRT engines of a bundle, and write the bundle with them, in one step.
 
     Where it has no ONNX graphs in the precision, they are exported, verified, and join it too.
+    Engines for the GPU of this machine are compared with PyTorch before anything is written.
 
     Args:
         bundle: its path, or a shipped model's name.
@@ -69,6 +71,7 @@ def build_engines(
 
     Raises:
         EngineBuildError: TensorRT is missing or too old, or refuses; with its own message.
+        ExportError: graphs or engines do not compute what the model computes.
         TargetError, PrecisionError, TokenBudgetError, ConfigError: a wrong argument.
         BundleExistsError: `output` is there, and `overwrite` was not given.
         OutputPathError: it cannot be written, or the disk is full.
@@ -81,6 +84,7 @@ def build_engines(
     plan = plan_build(read.config, precision=precision, batches=batches, budgets=budgets)
     cache = None if timing_cache is None else pathlib.Path(timing_cache)
     timings = None if cache is None else read_timings(trt, cache)
+    here, _ = current_target()
     target_folder = pathlib.Path(output).absolute()
     try:
         target_folder.parent.mkdir(parents=True, exist_ok=True)
@@ -98,8 +102,15 @@ def build_engines(
                 done, timings = _build_target(
                     trt, read, plan, graphs, target, folder, timings, report
                 )
+                group = {engine_group(target.name, plan.precision): folder}
+                if target.name == here:
+                    report(target.name, "verify", 0.0, "comparing with PyTorch")
+                    doubt = prove_engines(read.path, group, work, plan.precision)
+                    done = done.with_warning(doubt)
+                    report(target.name, "verify", 1.0, "done")
+                (folder / REPORT_FILE).write_bytes(done.to_json())
                 reports.append(done)
-                groups[engine_group(target.name, plan.precision)] = folder
+                groups |= group
             add_groups(read.path, output, groups, overwrite=overwrite)
     except OSError as error:
         if isinstance(error, OutputPathError) or (error.filename is None and error.errno is None):

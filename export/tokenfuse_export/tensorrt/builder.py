@@ -101,11 +101,15 @@ def build_engine(
         monitor.stopped = True
         raise
     plan, timings, build_s = background.result()
+    layers, layers_from = layers_of_log(log.layers), "log"
     facts = engine_facts(trt, target.name, plan)
+    # An inspector that tells of one profile alone knows less than the log.
+    if facts is not None and len(facts.layers) >= len(layers):
+        layers, layers_from = facts.layers, "inspector"
     return BuiltEngine(
         plan=plan,
-        layers=layers_of_log(log.layers) if facts is None else facts.layers,
-        layers_from="log" if facts is None else "inspector",
+        layers=layers,
+        layers_from=layers_from,
         weights_bytes=log.weights_bytes,
         device_memory_bytes=log.activation_bytes if facts is None else facts.device_memory_bytes,
         build_s=build_s,

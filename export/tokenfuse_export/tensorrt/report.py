@@ -70,7 +70,7 @@ class BuildReport:
         flavour, version: of TensorRT.
         target, precision: what they are for.
         digest: of their key.
-        warnings: of the builder, each once.
+        warnings: of the builder, each once; and why engines were not verified.
         engines: graph to its report.
     """
 
@@ -86,6 +86,12 @@ class BuildReport:
     def name(self) -> str:
         """As a bundle calls them: "sm_86-fp16"."""
         return f"{self.target}-{self.precision}"
+
+    def with_warning(self, warning: str | None) -> BuildReport:
+        """The same with one warning more, where there is one."""
+        if warning is None:
+            return self
+        return dataclasses.replace(self, warnings=(*self.warnings, warning))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
