@@ -83,7 +83,7 @@ def pad_to_square(image: Image.Image) -> Image.Image:
 def text_ids(facts: Facts, text: str) -> np.ndarray:
     """Ids int32 (1, L) of a task's prefix and a question, padded to one of a few lengths.
 
-    Any length gives the same answer; these few are what runtimes plan once, and engines begin at 16.
+    Any length gives the same answer; a few are what runtimes plan once, and engines begin at 16.
     """
     ids = [*facts.tokenizer.encode(text, add_special_tokens=False).ids, END]
     most = facts.config["text"]["max_tokens"]
