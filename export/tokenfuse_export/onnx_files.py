@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -32,6 +32,7 @@ def write_graphs(
     opset: int,
     weights_sha256: str,
     calibration: Calibration | None,
+    progress: Callable[[str], None],
 ) -> None:
     """Write `<folder>/<precision>/<graph>.onnx`.
 
@@ -42,8 +43,12 @@ def write_graphs(
         opset: of the default domain.
         weights_sha256: of the bundle's weights, "" without one.
         calibration: for precisions with int8.
+        progress: is told what is done.
     """
-    ranges = {} if calibration is None else input_ranges(model, calibration)
+    ranges = {}
+    if calibration is not None:
+        progress(f"ranges of {len(calibration.text_CL)} pictures and questions")
+        ranges = input_ranges(model, calibration)
     for precision in precisions:
         (folder / precision).mkdir()
     for dtype, (plain, quantized) in _PRECISIONS_OF.items():
@@ -52,6 +57,7 @@ def write_graphs(
             continue
         keys = weight_keys(model, dtype) if quantized in wanted else {}
         for name, graph in graphs_of(model, dtype).items():
+            progress(f"{' and '.join(wanted)}: {name}")
             onnx_model = export_graph(graph, model.config, opset)
             for precision in wanted:
                 if precision == quantized:

@@ -12,13 +12,20 @@ import dataclasses
 import importlib.util
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from tokenfuse_export.calibration import calibration_of
 from tokenfuse_export.errors import ExportError
 from tokenfuse_export.onnx_files import write_graphs
 from tokenfuse_export.reference import load_reference, open_bundle, reference_of
-from tokenfuse_export.verify_onnx import GraphCheck, check_graphs, refuse_errors
+from tokenfuse_export.verify import (
+    GoldenInputs,
+    Reference,
+    Verification,
+    golden_inputs,
+    inputs_of,
+    verify_graphs,
+)
 from tokenfuse_sdk.atomic import atomic_folder
 from tokenfuse_sdk.config import ModelConfig
 from tokenfuse_sdk.errors import (
@@ -56,13 +63,15 @@ class OnnxExport:
         folder: with one folder per precision, in it one file `<graph>.onnx` per graph.
         precisions: in the order of `GRAPH_PRECISIONS`.
         opset: of the default domain, the only one.
-        checks: every graph of every precision against PyTorch.
+        verified: each precision's graphs beside PyTorch.
+        inputs: on which they were.
     """
 
     folder: pathlib.Path
     precisions: tuple[str, ...]
     opset: int
-    checks: tuple[GraphCheck, ...]
+    verified: dict[str, Verification]
+    inputs: GoldenInputs
 
 
 def check_model(config: ModelConfig) -> None:
@@ -107,8 +116,9 @@ def export_onnx(
     opset: int = DEFAULT_OPSET,
     calibration: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
+    progress: Callable[[str], None] | None = None,
 ) -> OnnxExport:
-    """Write the three graphs of a model in each precision and check each against PyTorch.
+    """Write the three graphs of a model in each precision and verify them beside PyTorch.
 
     Args:
         model: the float32 reference, the path of a bundle, or a shipped model's name.
@@ -118,9 +128,10 @@ def export_onnx(
         calibration: a folder of pictures, by which the precisions with int8 choose the scales of
             activations; None takes the bundle's golden inputs and variations of them.
         overwrite: replace a folder that is there.
+        progress: is told what is done, before each step.
 
     Returns:
-        What was written, with the errors.
+        What was written, and how it agrees.
 
     Raises:
         UnsupportedModelError: the fusion is one of the baselines.
@@ -128,8 +139,7 @@ def export_onnx(
         ImageError: a picture of the folder cannot be read.
         OutputExistsError, OutputPathError: the folder is there and `overwrite` is false, or its
             path is empty.
-        ExportError: onnx or onnxscript is missing, or a graph is too far from PyTorch; nothing
-            is written.
+        ExportError: a package is missing, or the graphs do not verify; nothing is written.
     """
     need_packages()
     chosen = _checked_precisions(precisions)
@@ -139,12 +149,14 @@ def export_onnx(
     target = pathlib.Path(folder)
     if target.exists() and not overwrite:
         raise OutputExistsError(f"{target} is there already; pass overwrite=True to replace it")
+    tell = progress or (lambda what: None)
     bundle = None if isinstance(model, JointModel) else open_bundle(model)
     reference = model if isinstance(model, JointModel) else reference_of(bundle)
     check_model(reference.config)
+    inputs = golden_inputs(reference) if bundle is None else inputs_of(bundle, reference)
     data = None
     if any(precision.startswith("int8") for precision in chosen):
-        data = calibration_of(reference.config, bundle, calibration)
+        data = calibration_of(reference, inputs, calibration)
     was_training = reference.training
     reference.eval()
     try:
@@ -156,22 +168,39 @@ def export_onnx(
                 opset=opset,
                 weights_sha256="" if bundle is None else bundle.digest,
                 calibration=data,
+                progress=tell,
             )
-            checks: tuple[GraphCheck, ...] = ()
-            for precision in chosen:
-                seen = data if precision.startswith("int8") else None
-                checks += check_graphs(reference, temporary / precision, precision, seen)
-            refuse_errors(checks)
+            verified = _verified(reference, inputs, temporary, chosen, tell)
     finally:
         reference.train(was_training)
-    return OnnxExport(folder=target, precisions=chosen, opset=opset, checks=checks)
+    return OnnxExport(
+        folder=target, precisions=chosen, opset=opset, verified=verified, inputs=inputs
+    )
+
+
+def _verified(
+    model: JointModel,
+    inputs: GoldenInputs,
+    folder: pathlib.Path,
+    precisions: Sequence[str],
+    progress: Callable[[str], None],
+) -> dict[str, Verification]:
+    progress("PyTorch's own answers")
+    reference, found = Reference(model, inputs), {}
+    for precision in precisions:
+        found[precision] = verify_graphs(
+            model, inputs, folder / precision, precision, reference=reference, progress=progress
+        )
+        found[precision].refuse()
+    return found
 
 
 def need_packages() -> None:
-    """Raise ExportError where a package that writes ONNX is not installed."""
-    lacking = [name for name in ("onnx", "onnxscript") if importlib.util.find_spec(name) is None]
+    """Raise ExportError where a package that writes or verifies ONNX is not installed."""
+    needed = ("onnx", "onnxscript", "onnxruntime")
+    lacking = [name for name in needed if importlib.util.find_spec(name) is None]
     if lacking:
         raise ExportError(
-            f"exporting to ONNX needs the packages {' and '.join(lacking)}; install them with "
+            f"exporting to ONNX needs the packages {', '.join(lacking)}; install them with "
             "`pip install 'tokenfuse-sdk[export]'`"
         )

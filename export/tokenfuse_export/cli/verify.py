@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import click
 
 from tokenfuse_export.cli.lists import Words
+from tokenfuse_export.cli.status import status
 
 if TYPE_CHECKING:
     from tokenfuse_export.verify import Row, Verification
@@ -49,7 +48,7 @@ def verify(
     """
     from tokenfuse_export.verify import verify_bundle
 
-    with _progress(shown=not as_json) as progress:
+    with status("PyTorch, the reference", shown=not as_json) as progress:
         found = verify_bundle(model, against=against, precisions=precisions, progress=progress)
     if as_json:
         click.echo(json.dumps(found.to_dict(), indent=1))
@@ -59,27 +58,13 @@ def verify(
         ctx.exit(1)
 
 
-@contextlib.contextmanager
-def _progress(*, shown: bool) -> Iterator[Callable[[str], None]]:
-    """What is run, on standard error; nothing where that is no terminal."""
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    if not (shown and console.is_terminal):
-        yield lambda title: None
-        return
-    with console.status("PyTorch, the reference") as status:
-        yield status.update
-
-
 def _print(found: Verification) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
-    budgets = ", ".join(map(str, found.token_budgets))
     table = Table(
-        title=f"{found.model}: {found.num_inputs} inputs at budgets {budgets}, beside PyTorch fp32",
+        title=f"{found.model}: {found.num_inputs} inputs at each budget, beside PyTorch fp32",
         caption="worst error of an element and, below it, least cosine",
         box=box.SIMPLE,
     )

@@ -1,0 +1,140 @@
+"""A bundle with its graphs: exported, verified, and put into it in one step."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pathlib
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+
+from tokenfuse_export.output import output_errors
+from tokenfuse_export.reference import open_bundle, reference_of
+from tokenfuse_export.to_onnx import DEFAULT_OPSET, OnnxExport, export_onnx
+from tokenfuse_export.verify import Verification, golden_outputs
+from tokenfuse_sdk.bundle import (
+    Bundle,
+    FileRow,
+    add_groups,
+    check_output,
+    files_table,
+    with_files_table,
+)
+from tokenfuse_sdk.graphs import GRAPHS
+
+__all__ = ["BundleExport", "export_bundle"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class BundleExport:
+    """What `export_bundle` wrote.
+
+    Attributes:
+        path: the bundle.
+        opset: of its graphs.
+        verified: each precision's graphs beside PyTorch.
+        files: of the new graphs, as the card's table has them.
+    """
+
+    path: pathlib.Path
+    opset: int
+    verified: dict[str, Verification]
+    files: tuple[FileRow, ...]
+
+
+def export_bundle(
+    bundle: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    *,
+    precisions: Sequence[str] = ("fp32",),
+    opset: int = DEFAULT_OPSET,
+    calibration: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
+    progress: Callable[[str], None] | None = None,
+) -> BundleExport:
+    """Write a bundle with ONNX graphs added, verified before anything is written.
+
+    What the bundle holds already stays; graphs of the same precision are replaced. The golden
+    tensors that verified them join it where they are not all there, and the card's table says
+    how each file agrees with PyTorch.
+
+    Args:
+        bundle: its path, or a shipped model's name.
+        output: where the new one goes; it may be the bundle itself, with `overwrite`.
+        precisions, opset, calibration, progress: of `export_onnx`.
+        overwrite: replace a bundle that is there; anything else is never replaced.
+
+    Raises:
+        BundleExistsError: `output` is there, and is no bundle or `overwrite` was not given.
+        OutputPathError: it cannot be written, or the disk is full.
+        ExportError and others: of `export_onnx`. Nothing is left of what was begun.
+    """
+    check_output(output, overwrite=overwrite)
+    read = open_bundle(bundle)
+    target = pathlib.Path(output).absolute()
+    tell = progress or (lambda what: None)
+    with output_errors("the graphs", target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # Beside the output: what fits here fits there, and a full disk shows before the end.
+        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as name:
+            done = export_onnx(
+                read.path,
+                pathlib.Path(name) / "onnx",
+                precisions=precisions,
+                opset=opset,
+                calibration=calibration,
+                progress=progress,
+            )
+            rows = tuple(_file_rows(done))
+            tell(f"writing {target}")
+            add_groups(
+                read.path,
+                target,
+                {f"onnx/{precision}": done.folder / precision for precision in done.precisions},
+                golden=_golden(read, done),
+                card=_card(read.card, rows),
+                overwrite=overwrite,
+            )
+    return BundleExport(path=target, opset=done.opset, verified=done.verified, files=rows)
+
+
+def _golden(bundle: Bundle, done: OnnxExport) -> dict | None:
+    if {"text_ids", "image_tokens", "fused_tokens", "logits"} <= bundle.golden.keys():
+        return None
+    return golden_outputs(reference_of(bundle), done.inputs)
+
+
+def _file_rows(done: OnnxExport) -> Iterable[FileRow]:
+    for precision in done.precisions:
+        parity, answers = _parity(done.verified[precision], precision)
+        for path in sorted((done.folder / precision).iterdir(), key=_place):
+            yield FileRow(
+                file=f"onnx/{precision}/{path.name}",
+                precision=precision,
+                num_bytes=path.stat().st_size,
+                parity=parity,
+                answers=answers,
+            )
+
+
+def _place(path: pathlib.Path) -> tuple[int, str]:
+    return GRAPHS.index(path.name.split(".")[0]), path.name
+
+
+def _parity(verified: Verification, precision: str) -> tuple[str, str]:
+    """The worst of all runtimes: logits, and answers."""
+    found = [row.comparison for row in verified.parity(precision) if row.comparison is not None]
+    logits = [comparison.stages["logits"] for comparison in found]
+    same = min((comparison.answers for comparison in found), key=lambda answers: answers.same)
+    if precision == "fp32":
+        parity = f"max abs {max(stage.max_abs for stage in logits):.1e}"
+    else:
+        parity = f"cosine {min(stage.cosine for stage in logits):.5f}"
+    return parity, f"{same.same}/{same.total}"
+
+
+def _card(card: str, rows: Sequence[FileRow]) -> str:
+    """The table with these rows in place of the old ones of their groups."""
+    groups = {row.file.rpartition("/")[0] for row in rows}
+    kept = [row for row in files_table(card) if row.file.rpartition("/")[0] not in groups]
+    return with_files_table(card, [*kept, *rows])
