@@ -8,18 +8,12 @@ import pathlib
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 
+from tokenfuse_export.card_rows import card_with, parity_of
 from tokenfuse_export.output import output_errors
 from tokenfuse_export.reference import open_bundle, reference_of
 from tokenfuse_export.to_onnx import DEFAULT_OPSET, OnnxExport, export_onnx
 from tokenfuse_export.verify import Verification, golden_outputs
-from tokenfuse_sdk.bundle import (
-    Bundle,
-    FileRow,
-    add_groups,
-    check_output,
-    files_table,
-    with_files_table,
-)
+from tokenfuse_sdk.bundle import Bundle, FileRow, add_groups, check_output
 from tokenfuse_sdk.graphs import GRAPHS
 
 __all__ = ["BundleExport", "export_bundle"]
@@ -92,7 +86,7 @@ def export_bundle(
                 target,
                 {f"onnx/{precision}": done.folder / precision for precision in done.precisions},
                 golden=_golden(read, done),
-                card=_card(read.card, rows),
+                card=card_with(read.card, rows),
                 overwrite=overwrite,
             )
     return BundleExport(path=target, opset=done.opset, verified=done.verified, files=rows)
@@ -106,7 +100,7 @@ def _golden(bundle: Bundle, done: OnnxExport) -> dict | None:
 
 def _file_rows(done: OnnxExport) -> Iterable[FileRow]:
     for precision in done.precisions:
-        parity, answers = _parity(done.verified[precision], precision)
+        parity, answers = parity_of(done.verified[precision].parity(precision), precision)
         for path in sorted((done.folder / precision).iterdir(), key=_place):
             yield FileRow(
                 file=f"onnx/{precision}/{path.name}",
@@ -119,22 +113,3 @@ def _file_rows(done: OnnxExport) -> Iterable[FileRow]:
 
 def _place(path: pathlib.Path) -> tuple[int, str]:
     return GRAPHS.index(path.name.split(".")[0]), path.name
-
-
-def _parity(verified: Verification, precision: str) -> tuple[str, str]:
-    """The worst of all runtimes: logits, and answers."""
-    found = [row.comparison for row in verified.parity(precision) if row.comparison is not None]
-    logits = [comparison.stages["logits"] for comparison in found]
-    same = min((comparison.answers for comparison in found), key=lambda answers: answers.same)
-    if precision == "fp32":
-        parity = f"max abs {max(stage.max_abs for stage in logits):.1e}"
-    else:
-        parity = f"cosine {min(stage.cosine for stage in logits):.5f}"
-    return parity, f"{same.same}/{same.total}"
-
-
-def _card(card: str, rows: Sequence[FileRow]) -> str:
-    """The table with these rows in place of the old ones of their groups."""
-    groups = {row.file.rpartition("/")[0] for row in rows}
-    kept = [row for row in files_table(card) if row.file.rpartition("/")[0] not in groups]
-    return with_files_table(card, [*kept, *rows])

@@ -8,20 +8,21 @@ import pathlib
 import tempfile
 from collections.abc import Callable, Sequence
 
+from tokenfuse_export.card_rows import card_with
+from tokenfuse_export.output import output_errors
 from tokenfuse_export.tensorrt.attentions import num_attentions
 from tokenfuse_export.tensorrt.builder import BuiltEngine, build_engine
 from tokenfuse_export.tensorrt.flavours import TensorRT, find_tensorrt
-from tokenfuse_export.tensorrt.graph_files import GraphFiles, graph_files
 from tokenfuse_export.tensorrt.plan import BuildPlan, plan_build
 from tokenfuse_export.tensorrt.profiles import profiles_of
-from tokenfuse_export.tensorrt.proof import prove_engines
+from tokenfuse_export.tensorrt.proof import NOT_HERE, Proof, prove_engines
 from tokenfuse_export.tensorrt.report import BuildReport, EngineReport
+from tokenfuse_export.tensorrt.source import graph_hashes, with_graphs
 from tokenfuse_export.tensorrt.targets import CURRENT, Target, current_target, resolve_targets
 from tokenfuse_export.tensorrt.timing_cache import read_timings, write_timings
-from tokenfuse_sdk.bundle import Bundle, add_groups, check_output, read_bundle
+from tokenfuse_sdk.bundle import Bundle, FileRow, add_groups, check_output, read_bundle
 from tokenfuse_sdk.engine_file import ENGINE_FILE, REPORT_FILE, EngineFile, EngineProfile
 from tokenfuse_sdk.engine_key import EngineKey, engine_group, this_system
-from tokenfuse_sdk.errors import OutputPathError
 from tokenfuse_sdk.graphs import GRAPHS, text_lengths
 from tokenfuse_sdk.shipped import find_bundle
 
@@ -85,40 +86,32 @@ def build_engines(
     cache = None if timing_cache is None else pathlib.Path(timing_cache)
     timings = None if cache is None else read_timings(trt, cache)
     here, _ = current_target()
-    target_folder = pathlib.Path(output).absolute()
-    try:
-        target_folder.parent.mkdir(parents=True, exist_ok=True)
+    path = pathlib.Path(output).absolute()
+    with output_errors("the engines", path):
+        path.parent.mkdir(parents=True, exist_ok=True)
         # Beside the output: what fits here fits there, and a full disk shows before the end.
-        with tempfile.TemporaryDirectory(
-            prefix=f".{target_folder.name}.", dir=target_folder.parent
-        ) as name:
+        with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as name:
             work = pathlib.Path(name)
-            graphs = graph_files(read, plan.graph_precision, work)
-            groups = {f"onnx/{plan.graph_precision}": graphs.folder} if graphs.is_new else {}
+            source = with_graphs(read, plan.graph_precision, work)
+            groups: dict[str, pathlib.Path] = {}
+            rows: list[FileRow] = []
             reports = []
             for target in resolved:
                 folder = work / f"{target.name}-{plan.precision}"
                 folder.mkdir()
-                done, timings = _build_target(
-                    trt, read, plan, graphs, target, folder, timings, report
-                )
-                group = {engine_group(target.name, plan.precision): folder}
+                done, timings = _build_target(trt, source, plan, target, folder, timings, report)
+                group, proof = engine_group(target.name, plan.precision), NOT_HERE
                 if target.name == here:
                     report(target.name, "verify", 0.0, "comparing with PyTorch")
-                    doubt = prove_engines(read.path, group, work, plan.precision)
-                    done = done.with_warning(doubt)
+                    proof = prove_engines(source.path, {group: folder}, work, plan.precision)
                     report(target.name, "verify", 1.0, "done")
-                (folder / REPORT_FILE).write_bytes(done.to_json())
+                    done = done.with_warning(proof.doubt)
+                    (folder / REPORT_FILE).write_bytes(done.to_json())
                 reports.append(done)
-                groups |= group
-            add_groups(read.path, output, groups, overwrite=overwrite)
-    except OSError as error:
-        if isinstance(error, OutputPathError) or (error.filename is None and error.errno is None):
-            raise
-        raise OutputPathError(
-            f"the engines cannot be written to {output} ({error.strerror}); pass an --output in a "
-            "folder that you may write to and that has room. Nothing of them is there"
-        ) from error
+                groups[group] = folder
+                rows += _card_rows(done, group, proof)
+            card = card_with(source.card, rows)
+            add_groups(source.path, path, groups, card=card, overwrite=overwrite)
     if cache is not None and timings is not None:
         write_timings(cache, timings)
     return tuple(reports)
@@ -128,7 +121,6 @@ def _build_target(
     trt: TensorRT,
     bundle: Bundle,
     plan: BuildPlan,
-    graphs: GraphFiles,
     target: Target,
     folder: pathlib.Path,
     timings: bytes | None,
@@ -146,7 +138,7 @@ def _build_target(
         batches=plan.batches,
         budgets=plan.budgets,
         text_lengths=text_lengths(config),
-        onnx_sha256=graphs.sha256,
+        onnx_sha256=graph_hashes(bundle, plan.graph_precision),
         weights_sha256=bundle.digest,
     )
     profiles: list[EngineProfile] = []
@@ -155,7 +147,7 @@ def _build_target(
         mine = profiles_of(config, graph, batches=plan.batches, budgets=plan.budgets)
         built = build_engine(
             trt,
-            graphs.folder / f"{graph}.onnx",
+            bundle.path / "onnx" / plan.graph_precision / f"{graph}.onnx",
             config=config,
             profiles=mine,
             target=target,
@@ -197,3 +189,16 @@ def _engine_report(built: BuiltEngine, num_attentions: int, num_profiles: int) -
         device_memory_bytes=built.device_memory_bytes,
         build_s=built.build_s,
     )
+
+
+def _card_rows(done: BuildReport, group: str, proof: Proof) -> list[FileRow]:
+    return [
+        FileRow(
+            file=f"{group}/{graph}.engine",
+            precision=done.precision,
+            num_bytes=engine.engine_bytes,
+            parity=proof.parity,
+            answers=proof.answers,
+        )
+        for graph, engine in done.engines.items()
+    ]

@@ -92,14 +92,14 @@ def build_engine(
         finally:
             done.set()
 
-    try:
-        with Background(work) as background:
+    with Background(work) as background:
+        try:
             while not done.wait(_TICK_S):
                 report(*monitor.state())
-    except BaseException:
-        # An interrupt, or the reader of the progress went away. Leaving the block waited for it.
-        monitor.stopped = True
-        raise
+        except BaseException:
+            # An interrupt, or the reader of the progress went away: leaving the block waits.
+            monitor.stopped = True
+            raise
     plan, timings, build_s = background.result()
     layers, layers_from = layers_of_log(log.layers), "log"
     facts = engine_facts(trt, target.name, plan)

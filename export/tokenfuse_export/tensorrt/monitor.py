@@ -22,10 +22,11 @@ class BuildMonitor:
     Attributes:
         monitor: what TensorRT is given.
         stopped: once it is true, the build ends at its next step.
+        heeded: whether the builder has heard that.
     """
 
     def __init__(self, module: Any) -> None:
-        self.stopped = False
+        self.stopped = self.heeded = False
         self._lock = threading.Lock()
         self._phases: dict[str, _Phase] = {}
         self._share, self._title = 0.0, ""
@@ -40,6 +41,7 @@ class BuildMonitor:
 
             def step_complete(self, name: str, step: int) -> bool:
                 watcher._step(name, step)
+                watcher.heeded |= watcher.stopped
                 return not watcher.stopped
 
             def phase_finish(self, name: str) -> None:

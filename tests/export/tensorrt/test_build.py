@@ -17,7 +17,7 @@ from tokenfuse_export.errors import EngineBuildError, ExportError, TargetError
 from tokenfuse_export.tensorrt.build import build_engines
 from tokenfuse_export.tensorrt.proof import prove_engines
 from tokenfuse_export.tensorrt.targets import current_target
-from tokenfuse_sdk.bundle import read_bundle
+from tokenfuse_sdk.bundle import files_table, read_bundle
 from tokenfuse_sdk.engine_file import EngineFile
 from tokenfuse_sdk.engine_key import this_system
 from tokenfuse_sdk.errors import (
@@ -99,7 +99,13 @@ def test_another_target_joins_and_the_rest_stays(built, tmp_path):
     )
     bundle = read_bundle(path)
     assert bundle.engine_names == ("sm_86-fp16", "sm_89-fp16")
-    assert {name: bundle.manifest.files[name] for name in before} == before
+    kept = before.keys() - {"README.md"}
+    assert {name: bundle.manifest.files[name] for name in kept} == {n: before[n] for n in kept}
+    rows = {row.file: row for row in files_table(bundle.card)}
+    for target in ("sm_86", "sm_89"):
+        for graph in GRAPHS:
+            file = f"engines/{target}-fp16/{graph}.engine"
+            assert rows[file].num_bytes == bundle.manifest.files[file].size
     said = EngineFile.from_json((path / "engines/sm_89-fp16/engine.json").read_bytes())
     assert said.key.digest == report.digest != built.report.digest
     assert (said.key.batches, said.key.budgets) == ((2,), (8,))
