@@ -14,12 +14,15 @@ Call = Callable[..., dict[str, np.ndarray]]
 
 
 def _fused(text: Call, f: Floats, text_BL: Ids) -> dict[str, np.ndarray]:
-    """The decoder's inputs of fused tokens: the keys and values that its layers have of them."""
+    """The decoder's inputs besides ids: keys and values of the fused tokens, and of no known id."""
     outputs = text(f_BND=f, text_BL=text_BL)
-    return {
+    fused = {
         name.replace("present", "past_key_values"): value
         for name, value in outputs.items()
         if name.startswith("present")
+    }
+    return fused | {
+        name.replace("encoder", "decoder"): value[:, :, :0].copy() for name, value in fused.items()
     }
 
 

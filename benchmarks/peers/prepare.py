@@ -14,7 +14,6 @@ import json
 import pathlib
 import sys
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import questions
@@ -74,30 +73,20 @@ def _calibration(
 def _fix_lengths(path: pathlib.Path, target: pathlib.Path, lengths: dict[str, int]) -> None:
     """Give the free axes their lengths: every runtime plans better for fixed shapes.
 
-    Nothing is known of an answer when its two ids are run: the cache of known ones is a constant
-    of length 0. What nobody reads is no output: the next cache, and the token map.
+    What nobody reads is no output: the next cache of known ids, and the token map.
     """
     import onnx
 
     proto = onnx.load(path)
     graph = proto.graph
-    for value in [v for v in graph.input if v.name.endswith((".decoder.key", ".decoder.value"))]:
-        shape = [dim.dim_value or lengths[dim.dim_param] for dim in _dims(value)]
-        empty = np.zeros(shape, np.float32)
-        graph.initializer.append(onnx.numpy_helper.from_array(empty, value.name))
-        graph.input.remove(value)
     for value in [v for v in graph.output if v.name == "weights_BNS" or ".decoder." in v.name]:
         graph.output.remove(value)
     for value in (*graph.input, *graph.output):
-        for dim in _dims(value):
+        for dim in value.type.tensor_type.shape.dim:
             if dim.dim_param:
                 dim.dim_value = lengths[dim.dim_param]
     del graph.value_info[:]
     onnx.save(onnx.shape_inference.infer_shapes(proto), target)
-
-
-def _dims(value: Any) -> Any:
-    return value.type.tensor_type.shape.dim
 
 
 def _export(model: JointModel, folder: pathlib.Path) -> pathlib.Path | None:
@@ -134,6 +123,7 @@ def main() -> None:
             "num_latents": model.config.fusion.num_latents,
             "num_text_tokens": length,
             "num_answer_tokens": ANSWER_TOKENS,
+            # Both ids of an answer are run in every step: none is known.
             "num_past_tokens": 0,
         }
         for name in GRAPHS if graphs is not None else ():
