@@ -16,9 +16,9 @@ which is counted how many answers equal the float32 reference's, and how many ar
 All contestants are open at once: for `base` that is more memory than most machines have. Those
 that do not fit are listed; run them with `--only tokenfuse openvino`, for example.
 
-The graphs of the runtimes are the plain ones of `tokenfuse_export`: their decoder has no cache
-of keys and values, and runs both rows in both steps. For an answer of two tokens that is less
-than 2% of the work of tiny and small.
+The graphs of the runtimes are those of `tokenfuse_export` with fixed lengths: their decoder is
+called without a cache of known ids, and runs both rows in both steps. For an answer of two
+tokens that is less than 2% of the work of tiny and small.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Write what all contestants read: weights, inputs, the reference's answers, ONNX graphs.
 
 Run in a process of its own, `prepare.py MODEL FOLDER NUM_QUESTIONS BATCH...`, so that the one
-that times never loads a framework. The graphs need onnx and onnxscript; without them the
-runtimes that read graphs are reported as missing. `NUM_QUESTIONS` of the test are written for a
-bundle that knows their words, else none.
+that times never loads a framework. The graphs need onnx, onnxscript and onnxruntime; without
+them the runtimes that read graphs are reported as missing. `NUM_QUESTIONS` of the test are
+written for a bundle that knows their words, else none.
 """
 
 from __future__ import annotations
@@ -70,35 +70,38 @@ def _calibration(
     }
 
 
-def _fix_lengths(path: pathlib.Path, text_length: int) -> None:
-    """Give the free axes their lengths: every runtime plans better for fixed shapes."""
+def _fix_lengths(path: pathlib.Path, target: pathlib.Path, lengths: dict[str, int]) -> None:
+    """Give the free axes their lengths: every runtime plans better for fixed shapes.
+
+    What nobody reads is no output: the next cache of known ids, and the token map.
+    """
     import onnx
 
-    lengths = {"num_text_tokens": text_length, "num_answer_tokens": ANSWER_TOKENS}
     proto = onnx.load(path)
-    for value in (*proto.graph.input, *proto.graph.output):
+    graph = proto.graph
+    for value in [v for v in graph.output if v.name == "weights_BNS" or ".decoder." in v.name]:
+        graph.output.remove(value)
+    for value in (*graph.input, *graph.output):
         for dim in value.type.tensor_type.shape.dim:
             if dim.dim_param:
                 dim.dim_value = lengths[dim.dim_param]
-    del proto.graph.value_info[:]
-    onnx.save(onnx.shape_inference.infer_shapes(proto), path)
+    del graph.value_info[:]
+    onnx.save(onnx.shape_inference.infer_shapes(proto), target)
 
 
-def _write_graphs(model: JointModel, folder: pathlib.Path, batch_size: int, length: int) -> None:
-    if not all(importlib.util.find_spec(package) for package in ("onnx", "onnxscript")):
-        folder.mkdir()
-        return
+def _export(model: JointModel, folder: pathlib.Path) -> pathlib.Path | None:
+    """The graphs with free axes; None where a package is missing."""
+    if not all(map(importlib.util.find_spec, ("onnx", "onnxscript", "onnxruntime"))):
+        return None
     from tokenfuse_export.to_onnx import export_onnx
 
-    export_onnx(model, folder, batch_size=batch_size)
-    for graph in GRAPHS:
-        _fix_lengths(folder / f"{graph}.onnx", length)
+    return export_onnx(model, folder / "graphs").folder / "fp32"
 
 
 def main() -> None:
-    name, folder = sys.argv[1], pathlib.Path(sys.argv[2])
+    model_name, folder = sys.argv[1], pathlib.Path(sys.argv[2])
     num_questions, *batches = map(int, sys.argv[3:])
-    model, source, has_answers = open_reference(name)
+    model, source, has_answers = open_reference(model_name)
     (folder / "config.json").write_text(json.dumps(model.config.to_dict()), encoding="utf-8")
     weights = {key: value.numpy() for key, value in model.state_dict().items()}
     halves = {key: value.astype(np.float16) for key, value in weights.items()}
@@ -110,10 +113,21 @@ def main() -> None:
         }
         if has_answers and num_questions:
             parts[QUESTIONS] = (1, _test(model, source("test"), num_questions))
+    graphs = _export(model, folder)
     num_pictures = _SCENE_PICTURES if has_answers else _NOISE_PICTURES
     for part, (batch_size, arrays) in parts.items():
         length = arrays["text_QL" if part == QUESTIONS else "text_BL"].shape[1]
-        _write_graphs(model, folder / part, batch_size, length)
+        (folder / part).mkdir()
+        lengths = {
+            "batch": batch_size,
+            "num_latents": model.config.fusion.num_latents,
+            "num_text_tokens": length,
+            "num_answer_tokens": ANSWER_TOKENS,
+            # Both ids of an answer are run in every step: none is known.
+            "num_past_tokens": 0,
+        }
+        for name in GRAPHS if graphs is not None else ():
+            _fix_lengths(graphs / f"{name}.onnx", folder / part / f"{name}.onnx", lengths)
         np.savez(folder / part / "inputs.npz", **arrays)
         calibration = _calibration(source("val"), num_pictures, batch_size, length)
         np.savez(folder / part / "calibration.npz", **calibration)

@@ -43,9 +43,10 @@ def _session(path: pathlib.Path, num_threads: int) -> Call:
     options.add_session_config_entry("session.force_spinning_stop", "1")
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
-    def call(**inputs: np.ndarray) -> np.ndarray:
-        result: np.ndarray = session.run(None, inputs)[0]
-        return result
+    names = [value.name for value in session.get_outputs()]
+
+    def call(**inputs: np.ndarray) -> dict[str, np.ndarray]:
+        return dict(zip(names, session.run(names, inputs), strict=True))
 
     return call
 

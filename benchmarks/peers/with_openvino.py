@@ -44,12 +44,13 @@ def _compiled(core: Any, model: Any, task: Task, hint: str) -> Call:
     compiled = core.compile_model(model, "CPU", settings)
     request = compiled.create_infer_request()
 
-    def call(**inputs: np.ndarray) -> np.ndarray:
-        # The result is a view of the request's memory, which the next call overwrites; no
-        # result is kept over two calls of one graph.
+    names = [output.any_name for output in compiled.outputs]
+
+    def call(**inputs: np.ndarray) -> dict[str, np.ndarray]:
+        # The results are views of the request's memory, which the next call overwrites; none is
+        # kept over two calls of one graph.
         results = request.infer(inputs, share_inputs=True, share_outputs=True)
-        output: np.ndarray = results[0]
-        return output
+        return {name: results[i] for i, name in enumerate(names)}
 
     return call
 
@@ -66,7 +67,7 @@ def prepare(task: Task) -> None:
     calls = {name: _compiled(core, model, task, "f32") for name, model in models.items()}
 
     def kept(name: str) -> Call:
-        return lambda **inputs: calls[name](**inputs).copy()
+        return lambda **inputs: {key: y.copy() for key, y in calls[name](**inputs).items()}
 
     for name, rows in calibration(task, {name: kept(name) for name in GRAPHS}).items():
         quantised = nncf.quantize(

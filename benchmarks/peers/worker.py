@@ -35,7 +35,7 @@ def missing(task: Task) -> list[str]:
     module = importlib.import_module(task.module)
     wanted = list(module.PACKAGES)
     if module.GRAPHS_NEEDED and not (task.part_folder / "decoder.onnx").exists():
-        wanted += ["onnx", "onnxscript"]
+        wanted += ["onnx", "onnxscript", "onnxruntime"]
     if task.precision == "int8":
         wanted += module.QUANTISERS
     return [name for name in dict.fromkeys(wanted) if importlib.util.find_spec(name) is None]
