@@ -63,9 +63,8 @@ def _print(found: Verification) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    budgets = ", ".join(map(str, found.token_budgets))
     table = Table(
-        title=f"{found.model}: {found.num_inputs} inputs at budgets {budgets}, beside PyTorch fp32",
+        title=f"{found.model}: {found.num_inputs} inputs at each budget, beside PyTorch fp32",
         caption="worst error of an element and, below it, least cosine",
         box=box.SIMPLE,
     )

@@ -11,7 +11,9 @@ from tokenfuse_export.verify.evaluator import EvaluatorExecutor
 from tokenfuse_export.verify.openvino import OpenVinoExecutor, load_openvino
 from tokenfuse_export.verify.trace import Compared
 from tokenfuse_sdk.bundle import Bundle
+from tokenfuse_sdk.bundle.files import read_file
 from tokenfuse_sdk.config import ModelConfig
+from tokenfuse_sdk.engine_file import ENGINE_FILE, EngineFile
 from tokenfuse_sdk.errors import DeviceError, PrecisionError, UnsupportedModelError
 from tokenfuse_sdk.mapped_file import map_plain_file
 from tokenfuse_sdk.runtime import place
@@ -32,12 +34,16 @@ class NotHereError(Exception):
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Contestant:
-    """As `Row` has it; `open` raises NotHereError where it cannot run, and others if it should."""
+    """As `Row` has it; `open` raises NotHereError where it cannot run, and others if it should.
+
+    `token_budgets`: None for all of the model's.
+    """
 
     runtime: str
     where: str
     precision: str
     open: Callable[[], Compared]
+    token_budgets: tuple[int, ...] | None = None
 
 
 def contestants_of(bundle: Bundle) -> Iterator[Contestant]:
@@ -118,9 +124,16 @@ def _tensorrt(bundle: Bundle) -> Iterator[Contestant]:
             where=target,
             precision=precision,
             open=lambda t=target, p=precision: _open_tensorrt(bundle, t, p),  # type: ignore[misc]
+            token_budgets=_budgets_of(bundle, f"engines/{name}/{ENGINE_FILE}"),
         )
     if not bundle.engine_names:
         yield _absent("tensorrt", "the bundle has no engines: `tokenfuse build` adds them")
+
+
+def _budgets_of(bundle: Bundle, name: str) -> tuple[int, ...]:
+    """What engines were built for, without a look at them."""
+    entry = bundle.manifest.files[name]
+    return EngineFile.from_json(read_file(bundle.path / name, entry.size, entry)).key.budgets
 
 
 def _open_tensorrt(bundle: Bundle, target: str, precision: str) -> Compared:

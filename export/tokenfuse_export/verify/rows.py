@@ -21,6 +21,7 @@ class Row:
         runtime: one of `RUNTIMES`.
         where: "cpu", "cuda", or what an engine was built for.
         precision: one of the runtime's.
+        token_budgets: that are compared; an engine may have fewer than the model.
         comparison: with the reference; None where it did not run to its end.
         passed: None where it was not run.
         reason: why it was not run, or what is beyond its bound; "" where it passed.
@@ -29,6 +30,7 @@ class Row:
     runtime: str
     where: str
     precision: str
+    token_budgets: tuple[int, ...]
     comparison: Comparison | None = None
     passed: bool | None = None
     reason: str = ""
@@ -42,6 +44,7 @@ class Row:
             "runtime": self.runtime,
             "where": self.where,
             "precision": self.precision,
+            "token_budgets": list(self.token_budgets),
             "passed": self.passed,
             "reason": self.reason,
         }
@@ -61,14 +64,12 @@ class Verification:
     Attributes:
         model: its name.
         num_inputs: pictures with a question each.
-        token_budgets: at which answers were compared; stages at the least and the largest.
         rows: in the order of `RUNTIMES`.
         asked: runtimes and precisions that were named: one that did not run is a failure.
     """
 
     model: str
     num_inputs: int
-    token_budgets: tuple[int, ...]
     rows: tuple[Row, ...]
     asked: tuple[str, ...] = ()
 
@@ -104,7 +105,6 @@ class Verification:
             "passed": self.passed,
             "faults": list(self.faults),
             "num_inputs": self.num_inputs,
-            "token_budgets": list(self.token_budgets),
             "rows": [row.to_dict() for row in self.rows],
         }
 

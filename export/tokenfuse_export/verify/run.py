@@ -40,8 +40,8 @@ def verify_bundle(
 ) -> Verification:
     """Compare all that can run a bundle here with PyTorch in float32.
 
-    Each is asked the golden inputs, prepared by the SDK: image tokens, fused tokens and logits
-    under teacher forcing at the least and the full budget, greedy answers at every budget.
+    Each is asked the golden inputs, prepared by the SDK, at every budget: image tokens, fused
+    tokens, logits under teacher forcing, and greedy answers.
 
     Args:
         bundle: an open one, its path, or a shipped model's name.
@@ -117,14 +117,14 @@ def _verification(
     return Verification(
         model=reference.config.name,
         num_inputs=reference.num_inputs,
-        token_budgets=reference.config.fusion.token_budgets,
         rows=tuple(rows),
         asked=asked,
     )
 
 
 def _row(one: Contestant, reference: Reference) -> Row:
-    row = Row(runtime=one.runtime, where=one.where, precision=one.precision)
+    budgets = one.token_budgets or reference.config.fusion.token_budgets
+    row = Row(runtime=one.runtime, where=one.where, precision=one.precision, token_budgets=budgets)
     try:
         runtime = one.open()
     except NotHereError as error:
@@ -132,7 +132,7 @@ def _row(one: Contestant, reference: Reference) -> Row:
     except (DeviceError, UnsupportedModelError) as error:
         return dataclasses.replace(row, passed=False, reason=str(error))
     try:
-        comparison = compare(reference.pairs(runtime), BOUNDS[one.precision])
+        comparison = compare(reference.pairs(runtime, budgets), BOUNDS[one.precision])
     # What a wrong graph makes of the next one's inputs may be an error of any of these.
     except (DeviceError, UnsupportedModelError, ValueError) as error:
         return dataclasses.replace(row, passed=False, reason=str(error))

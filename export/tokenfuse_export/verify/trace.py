@@ -6,7 +6,7 @@ Shapes: N image tokens, D fusion width, T text width, A answer ids, V vocabulary
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -21,6 +21,9 @@ __all__ = ["STAGES", "Compared", "Reference", "Trace", "Wanted", "trace"]
 
 # In the order in which a runtime computes them; each is fed with the one before.
 STAGES = ("image_tokens", "fused_tokens", "logits")
+# Ids of an answer below the full budget, where it is as long as the model takes it. The reference
+# computes each anew: of `base` all of them at all budgets would take minutes.
+_SHORT_ANSWER = 8
 
 
 class Compared(Protocol):
@@ -42,9 +45,8 @@ class Trace:
     """One input at one budget.
 
     Attributes:
-        stages: `STAGES` to (N, D), (N, T) and (A, V), the last under teacher forcing; empty at a
-            budget whose stages are not compared.
-        ids: the greedy answer, as long as the model takes it.
+        stages: `STAGES` to (N, D), (N, T) and (A, V), the last under teacher forcing.
+        ids: the greedy answer.
         log_probs: of its ids, as it was written id by id.
         logits: of its ids, (A, V), all at once.
     """
@@ -71,47 +73,40 @@ class Wanted:
     sizes: NDArray[np.float64]
 
 
-def trace(
-    runtime: Compared, question: Question, token_budget: int, *, max_tokens: int, stages: bool
-) -> Trace:
+def trace(runtime: Compared, question: Question, token_budget: int, max_tokens: int) -> Trace:
     """Ask a runtime, each stage with what itself gave before."""
+    text, answer = question.text_ids, question.answer_ids
     f_ND = runtime.encode_image(question.image_HW3, token_budget)
-    found = {}
-    if stages:
-        text, answer = question.text_ids, question.answer_ids
-        found = dict(
-            zip(
-                STAGES,
-                (f_ND, runtime.fuse(f_ND, text), runtime.logits(f_ND, text, answer)),
-                strict=True,
-            )
-        )
-    ids, log_probs = runtime.generate(f_ND, question.text_ids, max_tokens)
-    logits = runtime.logits(f_ND, question.text_ids, ids)
-    return Trace(stages=found, ids=ids, log_probs=log_probs, logits=logits)
+    stages = (f_ND, runtime.fuse(f_ND, text), runtime.logits(f_ND, text, answer))
+    ids, log_probs = runtime.generate(f_ND, text, max_tokens)
+    return Trace(
+        stages=dict(zip(STAGES, stages, strict=True)),
+        ids=ids,
+        log_probs=log_probs,
+        logits=runtime.logits(f_ND, text, ids),
+    )
 
 
 class Reference:
-    """PyTorch's float32 traces: answers at every budget, stages at the least and the full one."""
+    """PyTorch's float32 traces of some inputs at every budget of the model."""
 
     def __init__(self, model: JointModel, inputs: GoldenInputs) -> None:
         questions = inputs.questions()
         self.config, self.num_inputs = model.config, len(questions)
         self._runtime = TorchRuntime(model)
-        budgets = model.config.fusion.token_budgets
         was_training = model.training
         model.eval()
         try:
             self.wanted = tuple(
-                self._wanted(question, budget, stages=budget in (budgets[0], budgets[-1]))
-                for budget in budgets
+                self._wanted(question, budget)
+                for budget in model.config.fusion.token_budgets
                 for question in questions
             )
         finally:
             model.train(was_training)
 
-    def _wanted(self, question: Question, budget: int, *, stages: bool) -> Wanted:
-        own = self._trace(self._runtime, question, budget, stages=stages)
+    def _wanted(self, question: Question, budget: int) -> Wanted:
+        own = self._trace(self._runtime, question, budget)
         logits_AV = own.logits.astype(np.float64)
         second, best = np.sort(logits_AV, axis=1)[:, -2:].T
         return Wanted(
@@ -122,12 +117,16 @@ class Reference:
             sizes=np.sqrt(np.mean(logits_AV**2, axis=1)),
         )
 
-    def _trace(self, runtime: Compared, question: Question, budget: int, *, stages: bool) -> Trace:
+    def _trace(self, runtime: Compared, question: Question, budget: int) -> Trace:
         most = self.config.decoder.max_tokens
-        return trace(runtime, question, budget, max_tokens=most, stages=stages)
+        if budget != self.config.fusion.num_latents:
+            most = min(most, _SHORT_ANSWER)
+        return trace(runtime, question, budget, most)
 
-    def pairs(self, runtime: Compared) -> Iterator[tuple[Trace, Wanted]]:
-        """What a runtime gives beside what it should."""
+    def pairs(
+        self, runtime: Compared, token_budgets: Sequence[int]
+    ) -> Iterator[tuple[Trace, Wanted]]:
+        """What a runtime gives at some budgets beside what it should."""
         for wanted in self.wanted:
-            stages = bool(wanted.trace.stages)
-            yield self._trace(runtime, wanted.question, wanted.token_budget, stages=stages), wanted
+            if wanted.token_budget in token_budgets:
+                yield self._trace(runtime, wanted.question, wanted.token_budget), wanted

@@ -42,12 +42,12 @@ def rows_of(found, runtime):
 def test_a_trained_model_passes_with_every_answer(nano):
     assert nano.passed, nano.faults
     nano.refuse()
-    assert nano.token_budgets == (4, 8, 16)
     ran = {(row.runtime, row.where, row.precision) for row in nano.rows if row.passed}
     native = {("native", "cpu", precision) for precision in ("fp32", "bf16", "int8")}
     assert native | {("onnxruntime", "cpu", "fp32")} <= ran
     for row in nano.rows:
         if row.passed:
+            assert row.token_budgets == (4, 8, 16)
             assert row.comparison.answers.same == 3 * nano.num_inputs
     exact = rows_of(nano, "onnxruntime")["cpu", "fp32"].comparison
     assert 0 < exact.stages["logits"].max_abs < 1e-4
@@ -62,13 +62,13 @@ def test_openvino_runs_the_same_files(nano):
 
 @torch.no_grad()
 def test_the_figures_are_those_of_a_plain_comparison(exported_nano, nano):
-    """Of the worst of all inputs and both budgets, by PyTorch in one batch."""
+    """Of the worst of all inputs and budgets, by PyTorch in one batch."""
     bundle, model = read_bundle(exported_nano), load_reference(exported_nano)
     runtime = open_bundle(bundle, place("cpu", "int8"))
     found = rows_of(nano, "native")["cpu", "int8"].comparison.stages
     images = [preprocess(image, bundle.preprocess) for image in bundle.golden["image_u8"]]
     worst, cosine = 0.0, 1.0
-    for budget in (4, 16):
+    for budget in (4, 8, 16):
         want_BND = model.encode_image(torch.from_numpy(np.stack(images)), budget).double()
         for image, want_ND in zip(images, want_BND, strict=True):
             got_ND = torch.from_numpy(runtime.encode_image(image, budget)).double()
