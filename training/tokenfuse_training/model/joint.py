@@ -112,9 +112,14 @@ class JointModel(nn.Module):
     ) -> Tensor:
         """Greedy answers, (Q, <= max_tokens) ids without the start id, 0 after the end."""
         fused, mask = self.fuse(f_QND, text_QL, token_budget)
+        return self.write(fused, mask, max_tokens)
+
+    @torch.no_grad()
+    def write(self, fused: Tensor, mask: Tensor | None, max_tokens: int = 0) -> Tensor:
+        """`generate`, of tokens that are fused already."""
         limit = max_tokens or self.config.decoder.max_tokens
         start = self.config.start_id
-        ids = torch.full((f_QND.shape[0], 1), start, dtype=torch.long, device=f_QND.device)
+        ids = torch.full((fused.shape[0], 1), start, dtype=torch.long, device=fused.device)
         done = torch.zeros(ids.shape[0], dtype=torch.bool, device=ids.device)
         for _ in range(limit):
             best = self.decode(ids, fused, mask)[:, -1].argmax(-1).masked_fill(done, 0)
