@@ -116,6 +116,8 @@ class OnnxRuntimeExecutor:
         options.intra_op_num_threads, options.inter_op_num_threads = num_threads, 1
         # Each session has threads of its own: those of one must not spin while another runs.
         options.add_session_config_entry("session.force_spinning_stop", "1")
+        # On x86 without VNNI its kernels for 8 bits would saturate, and answer unlike other CPUs.
+        options.add_session_config_entry("session.x64quantprecision", "1")
         self._forbid_fallback(options)
         weights = f"{graph}.onnx.data"
         if weights in files:
