@@ -57,6 +57,7 @@ class EmulatedDevice:
             isa="sm_86",
             num_threads=0,
             token_map=True,
+            device_pictures=True,
         )
         self.runtime = GraphRuntime(bundle.config, self.executor, capabilities, batches=BATCHES)
 

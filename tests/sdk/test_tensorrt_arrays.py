@@ -8,7 +8,11 @@ import numpy as np
 import pytest
 from emulated_cuda import EmulatedCuda
 
-from tokenfuse_sdk.errors import OpError
+from tokenfuse_sdk.errors import ImageFormatError, OpError
+from tokenfuse_sdk.model.answers import write_at_once
+from tokenfuse_sdk.model.batches import answer_batches
+from tokenfuse_sdk.model.facts import Facts
+from tokenfuse_sdk.model.pictures import encode
 
 
 class Shown:
@@ -147,3 +151,38 @@ def test_arrays_by_dlpack_that_cannot_be_used(device):
     producer.tensor.strides = strides
     with pytest.raises(OpError, match=r"strides \(1, 2\) in elements for the shape \(2, 3\)"):
         device.executor.put(producer)
+
+
+def test_a_model_takes_a_prepared_picture_where_it_lies(device, inputs, small_exported, check):
+    images_BHW3, _, _ = inputs
+    facts = Facts.of(small_exported)
+    text_ids = np.array([5, 9, 1], np.int32)
+    want_ND = device.runtime.encode_image(images_BHW3[0], 2)
+    want_ids, _ = device.runtime.generate(want_ND, text_ids, 4)
+    shown = Shown(device.cuda, images_BHW3[:1])
+    check(encode(facts, device.runtime, shown, 2).f_ND, want_ND, 1e-6)
+    _, addresses = device.context("image_encoder").runs[-1]
+    assert addresses["image_BHW3"] == shown.__cuda_array_interface__["data"][0]
+    answer, picture = write_at_once(
+        facts, device.runtime, shown, 2, text_ids, question="?", max_tokens=4, began=0.0
+    )
+    check(picture.f_ND, want_ND, 1e-6)
+    assert answer.text == facts.tokenizer.decode(want_ids)
+
+
+def test_pictures_on_the_device_that_are_not_taken(device, inputs, small_exported):
+    images_BHW3, _, _ = inputs
+    facts = Facts.of(small_exported)
+    side = small_exported.config.vision.image_size
+    for wrong in (images_BHW3[0], images_BHW3[:2], images_BHW3[:1, 1:], np.zeros(3, np.int32)):
+        with pytest.raises(ImageFormatError, match=rf"need a prepared one, float32 \[1, {side},"):
+            encode(facts, device.runtime, Shown(device.cuda, np.ascontiguousarray(wrong)), 2)
+    with pytest.raises(ImageFormatError, match="pass its tokens"):
+        answer_batches(
+            facts,
+            device.runtime,
+            [(Shown(device.cuda, images_BHW3[:1]), "is there a star?")],
+            token_budget=None,
+            default=2,
+            max_tokens=4,
+        )

@@ -67,7 +67,7 @@ def write_at_once(
 ) -> tuple[Answer, Encoded]:
     """As `write`, of a picture that is not encoded yet, in one call; and its tokens."""
     preparing = time.perf_counter()
-    prepared_HW3 = prepare(facts, image)
+    prepared_HW3 = prepare(facts, runtime, image)
     ready = time.perf_counter()
     f_ND, ids, log_probs = runtime.answer(prepared_HW3, budget, text_ids, max_tokens)
     generate_ms = 1e3 * (time.perf_counter() - ready)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from tokenfuse_sdk.errors import ImageFormatError
 from tokenfuse_sdk.image_tokens import ImageTokens
 from tokenfuse_sdk.model.answers import answer_of
 from tokenfuse_sdk.model.facts import Facts
@@ -16,6 +17,7 @@ from tokenfuse_sdk.model.texts import question_ids
 from tokenfuse_sdk.preprocess.decode import ImageSource
 from tokenfuse_sdk.results import Answer
 from tokenfuse_sdk.runtime import BatchRuntime
+from tokenfuse_sdk.runtime.graphs import is_device_array
 
 __all__ = ["answer_batches"]
 
@@ -69,6 +71,14 @@ def answer_batches(
     return [answers[i] for i in range(len(pairs))]
 
 
+def _on_host(facts: Facts, runtime: BatchRuntime, image: ImageSource) -> NDArray[np.float32]:
+    if is_device_array(image) and runtime.capabilities.device_pictures:
+        raise ImageFormatError(
+            "a picture on the device cannot be one of many; pass its tokens, of encode_image"
+        )
+    return prepare(facts, runtime, image)
+
+
 def _pictures(
     facts: Facts,
     runtime: BatchRuntime,
@@ -91,7 +101,9 @@ def _pictures(
     for first in range(0, len(keys), runtime.max_batch):
         some = keys[first : first + runtime.max_batch]
         began = time.perf_counter()
-        images_BHW3: NDArray[np.float32] = np.stack([prepare(facts, new[key]) for key in some])
+        images_BHW3: NDArray[np.float32] = np.stack(
+            [_on_host(facts, runtime, new[key]) for key in some]
+        )
         ready = time.perf_counter()
         f_BND = facts.check_finite(runtime.encode_images(images_BHW3, budget))
         done = time.perf_counter()

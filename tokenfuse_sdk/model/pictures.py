@@ -18,6 +18,7 @@ from tokenfuse_sdk.preprocess import decode_image, preprocess
 from tokenfuse_sdk.preprocess.decode import ImageSource
 from tokenfuse_sdk.results import TokenMap
 from tokenfuse_sdk.runtime import Runtime
+from tokenfuse_sdk.runtime.graphs import is_device_array
 
 __all__ = [
     "Encoded",
@@ -44,8 +45,14 @@ class Encoded:
     encode_ms: float = 0.0
 
 
-def prepare(facts: Facts, image: ImageSource) -> NDArray[np.float32]:
-    """A picture as the model takes it: (H, W, 3)."""
+def prepare(facts: Facts, runtime: Runtime, image: ImageSource) -> NDArray[np.float32]:
+    """A picture as the model takes it: (H, W, 3).
+
+    One that lies on the device was prepared by whoever put it there, and is taken as it is where
+    the runtime can.
+    """
+    if is_device_array(image) and runtime.capabilities.device_pictures:
+        return image  # type: ignore[return-value]
     prepared_HW3: NDArray[np.float32] = preprocess(decode_image(image), facts.preprocess)
     return prepared_HW3
 
@@ -53,7 +60,7 @@ def prepare(facts: Facts, image: ImageSource) -> NDArray[np.float32]:
 def encode(facts: Facts, runtime: Runtime, image: ImageSource, budget: int) -> Encoded:
     """A picture, encoded at a budget that was checked."""
     began = time.perf_counter()
-    prepared_HW3 = prepare(facts, image)
+    prepared_HW3 = prepare(facts, runtime, image)
     ready = time.perf_counter()
     f_ND = facts.check_finite(runtime.encode_image(prepared_HW3, budget))
     done = time.perf_counter()
@@ -62,7 +69,7 @@ def encode(facts: Facts, runtime: Runtime, image: ImageSource, budget: int) -> E
 
 def map_tokens(facts: Facts, runtime: Runtime, image: ImageSource, budget: int) -> TokenMap:
     """Which patch of a picture fed which of its tokens, at a budget that was checked."""
-    _, weights_NS = runtime.encode_image_with_map(prepare(facts, image), budget)
+    _, weights_NS = runtime.encode_image_with_map(prepare(facts, runtime, image), budget)
     vision = facts.config.vision
     patches_NS = weights_NS[:, int(vision.class_token) :]
     weights_NGG = patches_NS.reshape(budget, vision.grid_size, vision.grid_size).copy()

@@ -30,6 +30,8 @@ class Capabilities:
         isa: instruction set of the kernels, "" where that means nothing.
         num_threads: that one call uses; 0 where that means nothing.
         token_map: whether `encode_image_with_map` works.
+        device_pictures: whether `encode_image` and `answer` take a prepared picture that lies on
+            the device, (1, H, W, 3), in place of one on the host.
     """
 
     runtime: str
@@ -38,6 +40,7 @@ class Capabilities:
     isa: str
     num_threads: int
     token_map: bool
+    device_pictures: bool = False
 
 
 class Runtime(Protocol):

@@ -5,9 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["GraphExecutor"]
+__all__ = ["GraphExecutor", "is_device_array"]
+
+
+def is_device_array(array: object) -> bool:
+    """Whether it lies on a device; NumPy arrays, which show DLPack too, do not."""
+    return not isinstance(array, np.ndarray) and (
+        hasattr(array, "__dlpack__") or hasattr(array, "__cuda_array_interface__")
+    )
 
 
 class GraphExecutor(Protocol):
@@ -17,7 +25,10 @@ class GraphExecutor(Protocol):
     """
 
     def put(self, array: NDArray[Any]) -> Any:
-        """A host array, C-contiguous, as a value; it may have no elements."""
+        """A host array, C-contiguous, as a value; it may have no elements.
+
+        Some executors take device arrays too, where they lie: `Capabilities.device_pictures`.
+        """
         ...
 
     def get(self, value: Any) -> NDArray[Any]:

@@ -14,13 +14,18 @@ from typing import Any
 import numpy as np
 
 from tokenfuse_sdk.config import ModelConfig
-from tokenfuse_sdk.errors import UnsupportedModelError
+from tokenfuse_sdk.errors import ImageFormatError, UnsupportedModelError
 from tokenfuse_sdk.graphs import fused_cache, known_cache, text_length_for, text_lengths
-from tokenfuse_sdk.runtime.graphs.executor import GraphExecutor
+from tokenfuse_sdk.runtime.graphs.executor import GraphExecutor, is_device_array
 from tokenfuse_sdk.runtime.graphs.greedy import log_probs_of, top_ids
 from tokenfuse_sdk.runtime.protocol import Capabilities, FloatArray, IdArray
 
 __all__ = ["GraphRuntime"]
+
+
+def _alone(image_HW3: Any) -> Any:
+    """A batch of one; a picture on the device is one already."""
+    return image_HW3 if is_device_array(image_HW3) else image_HW3[np.newaxis]
 
 
 class GraphRuntime:
@@ -71,14 +76,15 @@ class GraphRuntime:
             self.generate_many(f_BND, [text_ids] * batch, min(2, most))
 
     def encode_image(self, image_HW3: FloatArray, token_budget: int) -> FloatArray:
-        f_ND: FloatArray = self.encode_images(image_HW3[np.newaxis], token_budget)[0]
+        f_value = self._encode(_alone(image_HW3), ("f_BND",))["f_BND"]
+        f_ND: FloatArray = self._tokens(f_value)[0, :token_budget].copy()
         return f_ND
 
     def encode_image_with_map(
         self, image_HW3: FloatArray, token_budget: int
     ) -> tuple[FloatArray, FloatArray]:
         outputs = ("f_BND", "weights_BNS")
-        values = self._encode(image_HW3[np.newaxis], outputs)
+        values = self._encode(_alone(image_HW3), outputs)
         f_BND = self._tokens(values["f_BND"])
         weights_BNS = self._host(
             values["weights_BNS"], f_BND.shape[1], self._config.vision.num_tokens
@@ -109,7 +115,7 @@ class GraphRuntime:
     def answer(
         self, image_HW3: FloatArray, token_budget: int, text_ids: IdArray, max_tokens: int
     ) -> tuple[FloatArray, IdArray, FloatArray]:
-        f_value = self._encode(image_HW3[np.newaxis], ("f_BND",))["f_BND"]
+        f_value = self._encode(_alone(image_HW3), ("f_BND",))["f_BND"]
         f_ND: FloatArray = self._tokens(f_value)[0, :token_budget].copy()
         if token_budget != self._config.fusion.num_latents:
             f_value = self._one(f_ND)
@@ -163,9 +169,26 @@ class GraphRuntime:
     def _one(self, f_ND: FloatArray) -> Any:
         return self._executor.put(self._filled(f_ND[np.newaxis]))
 
-    def _encode(self, images_BHW3: FloatArray, outputs: Sequence[str]) -> dict[str, Any]:
-        inputs = {"image_BHW3": self._executor.put(self._filled(images_BHW3))}
-        return self._executor.run("image_encoder", inputs, outputs)
+    def _encode(self, images_BHW3: Any, outputs: Sequence[str]) -> dict[str, Any]:
+        if is_device_array(images_BHW3):
+            value = self._executor.put(images_BHW3)
+            self._check_picture(value)
+        else:
+            value = self._executor.put(self._filled(images_BHW3))
+        return self._executor.run("image_encoder", {"image_BHW3": value}, outputs)
+
+    def _check_picture(self, value: Any) -> None:
+        side = self._config.vision.image_size
+        if tuple(value.shape) != (1, side, side, 3) or value.dtype != np.float32:
+            raise ImageFormatError(
+                f"the picture on the device is {value.dtype} {list(value.shape)}; need a prepared "
+                f"one, float32 [1, {side}, {side}, 3], or one on the host"
+            )
+        if self._batches[0] != 1:
+            raise UnsupportedModelError(
+                f"these engines take {self._batches[0]} pictures at once, and no single one on the "
+                "device; build with --batch 1 as well, or pass it on the host"
+            )
 
     def _padded(self, texts: Sequence[IdArray]) -> Any:
         """Questions of one length class."""

@@ -14,7 +14,7 @@ from tokenfuse_sdk.errors import OpError
 from tokenfuse_sdk.runtime.tensorrt.cuda import DEVICE, Cuda
 from tokenfuse_sdk.runtime.tensorrt.values import DeviceValue, Shape
 
-__all__ = ["is_device_array", "value_of"]
+__all__ = ["value_of"]
 
 # Of DLPack (dmlc/dlpack, versions 0.x and 1.x), whose names and layouts these are.
 _CUDA, _CUDA_MANAGED = 2, 13
@@ -45,13 +45,6 @@ class _Versioned(ctypes.Structure):
         ("deleter", ctypes.c_void_p),
         ("flags", ctypes.c_uint64),
         ("tensor", _Tensor),
-    )
-
-
-def is_device_array(array: Any) -> bool:
-    """Whether it lies on a device; NumPy arrays, which show DLPack too, do not."""
-    return not isinstance(array, np.ndarray) and (
-        hasattr(array, "__dlpack__") or hasattr(array, "__cuda_array_interface__")
     )
 
 

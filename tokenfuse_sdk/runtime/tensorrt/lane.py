@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tokenfuse_sdk.errors import DeviceError, ModelClosedError
+from tokenfuse_sdk.runtime.graphs import is_device_array
 from tokenfuse_sdk.runtime.tensorrt.cuda import Cuda
-from tokenfuse_sdk.runtime.tensorrt.device_arrays import is_device_array, value_of
+from tokenfuse_sdk.runtime.tensorrt.device_arrays import value_of
 from tokenfuse_sdk.runtime.tensorrt.engine import Engine
 from tokenfuse_sdk.runtime.tensorrt.graph_context import GraphContext
 from tokenfuse_sdk.runtime.tensorrt.memory import Block, Pool
