@@ -24,7 +24,7 @@ def engine() -> _native.CpuEngine:
     config = named_config("nano")
     rng = np.random.default_rng(0)
     weights = {
-        name: (0.1 * rng.standard_normal(shape)).astype(np.float32)
+        name: np.asarray(0.1 * rng.standard_normal(shape), np.float32)
         for name, shape in expected_tensors(config).items()
     }
     return _native.CpuEngine(config.to_dict(), weights, num_threads=2)
