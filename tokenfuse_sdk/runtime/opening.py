@@ -43,6 +43,7 @@ def _open_tensorrt(bundle: Bundle, placement: Placement) -> Runtime:
         isa=opened.key.target,
         num_threads=0,
         token_map=opened.token_map,
+        token_budgets=opened.key.budgets,
     )
     return GraphRuntime(bundle.config, opened.executor, capabilities, batches=opened.key.batches)
 

@@ -30,6 +30,7 @@ class Capabilities:
         isa: instruction set of the kernels, "" where that means nothing.
         num_threads: that one call uses; 0 where that means nothing.
         token_map: whether `encode_image_with_map` works.
+        token_budgets: that it has been made for, ascending; empty for all of the model's.
     """
 
     runtime: str
@@ -38,6 +39,7 @@ class Capabilities:
     isa: str
     num_threads: int
     token_map: bool
+    token_budgets: tuple[int, ...] = ()
 
 
 class Runtime(Protocol):
