@@ -20,7 +20,7 @@ from typing import NamedTuple
 from tokenfuse_sdk.atomic import atomic_folder
 from tokenfuse_sdk.bundle import Bundle, read_bundle
 from tokenfuse_sdk.config import ModelConfig
-from tokenfuse_sdk.engine_file import ENGINE_FILE, EngineFile
+from tokenfuse_sdk.engine_file import EngineFile
 from tokenfuse_sdk.errors import TokenfuseError
 from tokenfuse_sdk.graphs import GRAPHS, fused_cache, known_cache
 
@@ -129,7 +129,7 @@ def write_engines(bundle: Bundle, engines: str, folder: pathlib.Path) -> None:
         ValueError: Triton cannot run them.
     """
     files = bundle.open_group(f"engines/{engines}")
-    made = EngineFile.from_json(bytes(files[ENGINE_FILE].data))
+    made = EngineFile.of_group(files)
     if made.key.flavour != "tensorrt" or 1 not in made.key.batches:
         raise ValueError(
             f"the engines {engines} are of {made.key.flavour} for the batches "

@@ -11,6 +11,7 @@ from typing import Any
 from tokenfuse_sdk.engine_key import EngineKey
 from tokenfuse_sdk.errors import BundleFormatError, BundleHashError, BundleVersionError
 from tokenfuse_sdk.graphs import GRAPHS
+from tokenfuse_sdk.mapped_file import MappedFile
 from tokenfuse_sdk.strict_json import parse_object
 
 __all__ = ["ENGINE_FILE", "PROFILE_KINDS", "REPORT_FILE", "EngineFile", "EngineProfile"]
@@ -83,15 +84,26 @@ class EngineFile:
                     "and budgets"
                 )
 
-    def profile(
-        self, graph: str, kind: str, *, batch: int, budget: int | None = None
-    ) -> int | None:
-        """The number of the profile for such calls; None where the engine has none."""
-        for profile in self.profiles:
-            same = (profile.graph, profile.kind, profile.batch) == (graph, kind, batch)
-            if same and budget in (None, profile.budget):
-                return profile.index
-        return None
+    @classmethod
+    def of_group(cls, files: Mapping[str, MappedFile]) -> EngineFile:
+        """Parse and check the file of a group, and that the engines beside it are its own.
+
+        Args:
+            files: the group's, opened: own name to file.
+
+        Raises:
+            BundleHashError: an engine is another than it describes, or as `from_json`.
+            BundleError: as `from_json`.
+        """
+        made = cls.from_json(bytes(files[ENGINE_FILE].data))
+        for graph, said in made.files.items():
+            engine = files[f"{graph}.engine"]
+            if (len(engine.data), engine.sha256) != said:
+                raise BundleHashError(
+                    f"{graph}.engine is not the one that {ENGINE_FILE} beside it describes; build "
+                    "the engines anew with `tokenfuse build`"
+                )
+        return made
 
     def to_json(self) -> bytes:
         """The file's bytes: the same parts make the same ones."""

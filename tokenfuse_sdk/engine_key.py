@@ -12,7 +12,9 @@ import hashlib
 import json
 import platform
 import re
+import shlex
 from collections.abc import Mapping
+from os import PathLike, fspath
 from typing import Any
 
 from tokenfuse_sdk.errors import BundleFormatError, EngineKeyError
@@ -138,11 +140,12 @@ class EngineKey:
         lists = {name: tuple(part) for name, part in value.items() if isinstance(part, list)}
         return cls(**(value | lists))
 
-    def check(self, here: EngineKey) -> None:
+    def check(self, here: EngineKey, bundle: str | PathLike[str]) -> None:
         """Check that this engine runs here.
 
         Args:
             here: the key that an engine has which is built here and now.
+            bundle: the path of the engine's, for the message.
 
         Raises:
             EngineKeyError: it does not; names each difference, and how to build one that does.
@@ -157,15 +160,17 @@ class EngineKey:
             raise EngineKeyError(
                 f"the engine {self.target}-{self.precision} is none for what is here ("
                 f"{'; '.join(differences)}); build it anew, on a machine that can build for "
-                f"{here.target}, with `{here.build_command()}`"
+                f"{here.target}, with `{here.build_command(bundle)}`"
             )
 
-    def build_command(self) -> str:
-        """The command that builds an engine of this key, where its TensorRT is installed."""
+    def build_command(self, bundle: str | PathLike[str]) -> str:
+        """The command that puts engines of this key into a bundle, where their TensorRT is."""
         batches, budgets = (",".join(map(str, part)) for part in (self.batches, self.budgets))
+        path = shlex.quote(fspath(bundle))
         return (
-            f"tokenfuse build -m BUNDLE -o BUNDLE --precision {self.precision} --target "
-            f"{self.target} --batch {batches} --budget {budgets} --overwrite"
+            f"tokenfuse build -m {path} -o {path} --flavour {self.flavour} --precision "
+            f"{self.precision} --target {self.target} --batch {batches} --budget {budgets} "
+            "--overwrite"
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from tokenfuse_sdk.bundle import FileRow, files_table, with_files_table
+from tokenfuse_sdk.bundle import FileRow, rows_without, with_files_table
 
 if TYPE_CHECKING:
     # It takes PyTorch, and who builds engines on a device has none.
@@ -34,5 +34,4 @@ def parity_of(rows: Iterable[Row], precision: str) -> tuple[str, str]:
 def card_with(card: str, rows: Sequence[FileRow]) -> str:
     """The card's table with these rows in place of the old ones of their groups."""
     groups = {row.file.rpartition("/")[0] for row in rows}
-    kept = [row for row in files_table(card) if row.file.rpartition("/")[0] not in groups]
-    return with_files_table(card, [*kept, *rows])
+    return with_files_table(card, [*rows_without(card, groups), *rows])

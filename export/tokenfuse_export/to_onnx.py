@@ -15,6 +15,7 @@ import pathlib
 from collections.abc import Callable, Sequence
 
 from tokenfuse_export.calibration import calibration_of
+from tokenfuse_export.checks import check_model
 from tokenfuse_export.errors import ExportError
 from tokenfuse_export.onnx_files import write_graphs
 from tokenfuse_export.reference import load_reference, open_bundle, reference_of
@@ -27,12 +28,10 @@ from tokenfuse_export.verify import (
     verify_graphs,
 )
 from tokenfuse_sdk.atomic import atomic_folder
-from tokenfuse_sdk.config import ModelConfig
 from tokenfuse_sdk.errors import (
     ConfigError,
     OutputExistsError,
     OutputPathError,
-    UnsupportedModelError,
 )
 from tokenfuse_sdk.graphs import GRAPH_PRECISIONS
 from tokenfuse_sdk.integers import checked_int
@@ -42,7 +41,6 @@ __all__ = [
     "DEFAULT_OPSET",
     "ExportError",
     "OnnxExport",
-    "check_model",
     "export_onnx",
     "load_reference",
 ]
@@ -72,15 +70,6 @@ class OnnxExport:
     opset: int
     verified: dict[str, Verification]
     inputs: GoldenInputs
-
-
-def check_model(config: ModelConfig) -> None:
-    """Raise UnsupportedModelError for a model that has no graphs."""
-    if config.fusion.kind != "joint_adaptive":
-        raise UnsupportedModelError(
-            f"fusion.kind={config.fusion.kind!r} has no ONNX graphs; export a model of kind "
-            "'joint_adaptive'"
-        )
 
 
 def _checked_precisions(precisions: Sequence[str]) -> tuple[str, ...]:

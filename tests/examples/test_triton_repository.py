@@ -5,6 +5,7 @@ The settings are parsed by the server's own schema, which its client publishes.
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import pathlib
 import sys
@@ -226,9 +227,9 @@ def engines(bundle: pathlib.Path, folder: pathlib.Path, flavour: str) -> None:
             EngineProfile(graph=graph, index=i, kind=kind, batch=b, budget=n)
             for i, (b, n, kind) in enumerate(calls)
         ]
-    file = EngineFile(
-        key=key, profiles=tuple(profiles), files={graph: (1, "0" * 64) for graph in GRAPHS}
-    )
+    parts = {graph: (folder / f"{graph}.engine").read_bytes() for graph in GRAPHS}
+    files = {g: (len(data), hashlib.sha256(data).hexdigest()) for g, data in parts.items()}
+    file = EngineFile(key=key, profiles=tuple(profiles), files=files)
     (folder / "engine.json").write_bytes(file.to_json())
     add_groups(bundle, bundle, {"engines/sm_87-fp16": folder}, overwrite=True)
 

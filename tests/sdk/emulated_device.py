@@ -49,7 +49,7 @@ class EmulatedDevice:
             for graph in GRAPHS
         }
         key = key_of(bundle, batches=BATCHES, budgets=BUDGETS)
-        self.executor = TensorRTExecutor(self.engines, key, Cuda(self.cuda))
+        self.executor = TensorRTExecutor(self.engines, key, Cuda(self.cuda), bundle.path)
         capabilities = Capabilities(
             runtime="tensorrt",
             device="cuda",

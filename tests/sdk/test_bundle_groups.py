@@ -13,7 +13,15 @@ import numpy as np
 import pytest
 
 from tokenfuse_sdk import errors
-from tokenfuse_sdk.bundle import add_groups, files, read_bundle, record_precisions, write_bundle
+from tokenfuse_sdk.bundle import (
+    FileRow,
+    add_groups,
+    files,
+    read_bundle,
+    record_precisions,
+    with_files_table,
+    write_bundle,
+)
 from tokenfuse_sdk.bundle.manifest import FILE_CAPS
 
 
@@ -106,6 +114,22 @@ def test_golden_outputs_and_the_card_are_replaced(exported):
     after = contents(exported)
     changed = {name for name in after if after[name] != before[name]}
     assert changed == {"manifest.json", "README.md", "golden.safetensors"}
+
+
+def test_the_card_forgets_what_it_said_of_files_that_were_replaced(exported, make_group):
+    files = ("onnx/fp32/decoder.onnx", "engines/sm_86-fp16/decoder.engine")
+    rows = [
+        FileRow(file=file, precision="fp32", num_bytes=1, parity="cosine 1", answers="9/9")
+        for file in files
+    ]
+    card = with_files_table(read_bundle(exported).card, rows)
+    add_groups(exported, exported, {}, card=card, overwrite=True)
+    folder = exported.parent / "groups"
+    group = {"engines/sm_86-fp16": folder / "engines/sm_86-fp16"}
+    add_groups(exported, exported, group, overwrite=True)
+    assert read_bundle(exported).card == with_files_table(card, rows[:1])
+    add_groups(exported, exported, group, card=card, overwrite=True)
+    assert read_bundle(exported).card == card
 
 
 def test_a_record_of_precisions_leaves_the_groups(exported, record_of):

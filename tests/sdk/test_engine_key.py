@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import shlex
 
 import pytest
 
@@ -18,6 +19,7 @@ from tokenfuse_sdk.errors import (
     EngineKeyError,
 )
 from tokenfuse_sdk.graphs import GRAPHS
+from tokenfuse_sdk.mapped_file import map_plain_file
 
 A, B = "a" * 64, "b" * 64
 
@@ -90,14 +92,14 @@ def test_the_digest_is_of_the_canonical_json_and_of_every_field():
 
 
 def test_the_same_key_passes():
-    make_key().check(make_key())
+    make_key().check(make_key(), "bundle")
 
 
 @pytest.mark.parametrize("name", list(OTHER))
 def test_each_difference_is_named_with_both_values_and_the_command(name):
     here = make_key(**{name: OTHER[name]})
     with pytest.raises(EngineKeyError) as caught:
-        make_key().check(here)
+        make_key().check(here, "my model")
     said = str(caught.value)
     assert isinstance(caught.value, DeviceError)
     if name.endswith("sha256"):
@@ -106,8 +108,20 @@ def test_each_difference_is_named_with_both_values_and_the_command(name):
     else:
         mine, theirs = (key.to_dict()[name] for key in (make_key(), here))
         assert f"{name}: {mine} in the engine, {theirs} here" in said
-    assert f"`{here.build_command()}`" in said
-    assert f"--target {here.target} " in here.build_command()
+    assert f"`{here.build_command('my model')}`" in said
+    words = shlex.split(here.build_command("my model"))
+    assert words[:2] == ["tokenfuse", "build"]
+    options = dict(zip(words[2:-1:2], words[3:-1:2], strict=True))
+    lists = [",".join(map(str, numbers)) for numbers in (here.batches, here.budgets)]
+    assert words[-1] == "--overwrite" and options == {
+        "-m": "my model",
+        "-o": "my model",
+        "--flavour": here.flavour,
+        "--precision": here.precision,
+        "--target": here.target,
+        "--batch": lists[0],
+        "--budget": lists[1],
+    }
     # Nothing else differs, so nothing else is said.
     assert said.count(" here;") + said.count(" here)") == 1
 
@@ -156,13 +170,25 @@ def test_words_of_a_key():
     make_key(**dict(zip(("os", "arch"), this_system(), strict=True)))
 
 
-def test_a_file_comes_back_and_finds_its_profiles():
+def test_a_file_comes_back():
     file = make_file()
     assert EngineFile.from_json(file.to_json()) == file
-    assert file.profile("image_encoder", "encode", batch=8) == 1
-    assert file.profile("text_fusion", "fuse", batch=8, budget=4) == 2
-    assert file.profile("decoder", "score", batch=8, budget=16) == 7
-    assert file.profile("decoder", "score", batch=2, budget=16) is None
+
+
+def test_engines_are_those_that_the_file_describes(tmp_path):
+    def group(**engines: bytes) -> dict:
+        parts = {f"{name}.engine": data for name, data in engines.items()}
+        for name, data in ({"engine.json": file.to_json()} | parts).items():
+            (tmp_path / name).write_bytes(data)
+        return {path.name: map_plain_file(path, max_bytes=1 << 20) for path in tmp_path.iterdir()}
+
+    engines = {graph: graph.encode() for graph in GRAPHS}
+    hashes = {g: (len(data), hashlib.sha256(data).hexdigest()) for g, data in engines.items()}
+    file = dataclasses.replace(make_file(), files=hashes)
+    assert EngineFile.of_group(group(**engines)) == file
+    for other in (b"recoded", b"decoder and more"):
+        with pytest.raises(BundleHashError, match=r"decoder\.engine is not the one .*build"):
+            EngineFile.of_group(group(**(engines | {"decoder": other})))
 
 
 def _changed(change) -> bytes:

@@ -22,6 +22,7 @@ from pictures import picture
 import tokenfuse_sdk as tf
 from tokenfuse_export.verify import verify_bundle
 from tokenfuse_sdk import errors
+from tokenfuse_sdk.bundle import add_groups
 from tokenfuse_sdk.cli.doctor import _run_checks
 from tokenfuse_sdk.runtime import tensorrt
 from tokenfuse_sdk.runtime.tensorrt.cuda import load_bindings
@@ -190,8 +191,6 @@ def test_engines_that_were_made_for_other_than_what_is_here(gpu, graphs, tmp_pat
 
 
 def test_graphs_that_changed_behind_the_engines(gpu, engines, tmp_path):
-    from tokenfuse_sdk.bundle import add_groups
-
     changed = shutil.copytree(engines / "onnx" / "fp32", tmp_path / "fp32")
     graph = changed / "decoder.onnx"
     # A field that readers skip: the same graph in another file.
@@ -208,6 +207,36 @@ def test_a_damaged_engine(gpu, engines):
     path.write_bytes(data)
     with pytest.raises(errors.BundleHashError, match=r"decoder\.engine"):
         _load(engines)
+
+
+def test_engines_of_another_build_than_their_key(gpu, engines, tmp_path):
+    folder = shutil.copytree(engines / "engines" / "sm_86-fp32", tmp_path / "sm_86-fp32")
+    (folder / "decoder.engine").write_bytes((folder / "text_fusion.engine").read_bytes())
+    add_groups(engines, engines, {"engines/sm_86-fp32": folder}, overwrite=True)
+    with pytest.raises(errors.BundleHashError, match=r"decoder\.engine is not the one that engine"):
+        _load(engines)
+    # Not a byte of the engine was read by TensorRT.
+    assert gpu.contexts == []
+
+
+def test_engines_of_some_budgets_are_used_at_the_largest(gpu, graphs, tmp_path):
+    add_engines(graphs, tmp_path / "engines", budgets=(2, 4))
+    image = picture(1)
+    with _load(graphs) as model, tf.load(graphs, device="cpu", precision="fp32") as native:
+        assert (model.token_budget, model.info.token_budget) == (4, 4)
+        assert model.info.token_budgets == (2, 4)
+        model.warm_up()
+        got, want = (
+            model.answer(image, QUESTIONS[0]),
+            native.answer(image, QUESTIONS[0], token_budget=4),
+        )
+        assert (got.text, got.token_budget) == (want.text, 4)
+        command = f"tokenfuse build -m {graphs} -o {graphs} --flavour tensorrt .* --budget 2,4,8 "
+        with pytest.raises(errors.TokenBudgetError, match=rf"=8: .* for 2, 4; .*`{command}"):
+            model.answer(image, QUESTIONS[0], token_budget=8)
+    assert _load(graphs, token_budget=2).token_budget == 2
+    with pytest.raises(errors.TokenBudgetError, match=r"token_budget=8: .* built for 2, 4; "):
+        _load(graphs, token_budget=8)
 
 
 def test_a_tensorrt_that_is_not_installed(gpu, graphs, tmp_path, monkeypatch):

@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tokenfuse_sdk.bundle.card import FileRow, files_table, with_files_table
+    from tokenfuse_sdk.bundle.card import FileRow, files_table, rows_without, with_files_table
     from tokenfuse_sdk.bundle.manifest import FORMAT_VERSION
     from tokenfuse_sdk.bundle.precisions import (
         MAX_QUESTIONS,
@@ -43,6 +43,7 @@ __all__ = [
     "read_bundle",
     "read_safetensors",
     "record_precisions",
+    "rows_without",
     "with_files_table",
     "write_bundle",
 ]
@@ -65,6 +66,7 @@ _HOMES = {
     "read_bundle": "read",
     "read_safetensors": "safetensors_file",
     "record_precisions": "write",
+    "rows_without": "card",
     "with_files_table": "card",
     "write_bundle": "write",
 }

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from tokenfuse_sdk.errors import BundleFormatError
 
-__all__ = ["FileRow", "files_table", "with_files_table"]
+__all__ = ["FileRow", "files_table", "rows_without", "with_files_table"]
 
 _BEGIN, _END = "<!-- exported files -->", "<!-- end of exported files -->"
 _HEAD = (
@@ -59,6 +59,11 @@ def files_table(card: str) -> tuple[FileRow, ...]:
     """
     table = _parts(card)[1]
     return tuple(_parsed(line) for line in table if line.startswith("| `"))
+
+
+def rows_without(card: str, groups: Collection[str]) -> list[FileRow]:
+    """The rows of a card's table but for the files of these groups; errors as `files_table`."""
+    return [row for row in files_table(card) if row.file.rpartition("/")[0] not in groups]
 
 
 def with_files_table(card: str, rows: Iterable[FileRow]) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 from safetensors.numpy import save
 
 from tokenfuse_sdk.atomic import atomic_folder, check_folder_beside
+from tokenfuse_sdk.bundle.card import files_table, rows_without, with_files_table
 from tokenfuse_sdk.bundle.folder import check_group_folder, folder_of
 from tokenfuse_sdk.bundle.groups import check_complete, check_group_name
 from tokenfuse_sdk.bundle.manifest import MANIFEST_NAME, file_cap, make_manifest
@@ -164,7 +165,8 @@ def add_groups(
         groups: "onnx/PRECISION" or "engines/TARGET-PRECISION" to a folder with the group's files
             and nothing else; they are copied.
         golden: in place of the source's.
-        card: in place of the source's.
+        card: in place of the source's; without one, that loses the table's rows of the groups,
+            which tell of the files that were there.
         overwrite: replace a bundle that is there; anything else is never replaced.
 
     Raises:
@@ -187,6 +189,10 @@ def add_groups(
     contents = {}
     if golden is not None:
         contents["golden.safetensors"] = _golden_bytes(golden)
+    if card is None:
+        rows = rows_without(bundle.card, folders)
+        if len(rows) < len(files_table(bundle.card)):
+            card = with_files_table(bundle.card, rows)
     if card is not None:
         contents["README.md"] = card.encode("utf-8")
     _check_caps({name: len(data) for name, data in contents.items()})

@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 
 from tokenfuse_sdk.bundle import Bundle
 from tokenfuse_sdk.config import ModelConfig
-from tokenfuse_sdk.errors import NotFiniteError
+from tokenfuse_sdk.errors import NotFiniteError, TokenBudgetError
 from tokenfuse_sdk.preprocess import PreprocessConfig
 from tokenfuse_sdk.results import ModelInfo
 from tokenfuse_sdk.runtime import Placement
 from tokenfuse_sdk.runtime.protocol import Capabilities
 from tokenfuse_sdk.tokenizer import Tokenizer
 
-__all__ = ["Facts", "info_of"]
+__all__ = ["Facts", "first_budget", "info_of"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +74,23 @@ class Facts:
         return array
 
 
+def first_budget(config: ModelConfig, engine: Capabilities, token_budget: int | None) -> int:
+    """The budget of calls that do not say: the one asked for, or the largest that there is.
+
+    Raises:
+        TokenBudgetError: the model has it not, or the engine was not made for it.
+    """
+    there = engine.token_budgets
+    budget = config.fusion.check_budget(token_budget, there[-1] if there else None)
+    if there and budget not in there:
+        raise TokenBudgetError(
+            f"token_budget={budget}: the bundle's engines were built for "
+            f"{', '.join(map(str, there))}; pass one of them, or build others with --budget of "
+            "`tokenfuse build`"
+        )
+    return budget
+
+
 def info_of(
     facts: Facts, placement: Placement, engine: Capabilities, token_budget: int
 ) -> ModelInfo:
@@ -86,7 +103,7 @@ def info_of(
         weights_sha256=facts.digest,
         num_parameters=facts.num_parameters,
         image_size=config.vision.image_size,
-        token_budgets=config.fusion.token_budgets,
+        token_budgets=engine.token_budgets or config.fusion.token_budgets,
         token_budget=token_budget,
         max_question_tokens=config.text.max_tokens,
         max_answer_tokens=config.decoder.max_tokens,

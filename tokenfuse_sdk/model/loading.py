@@ -42,7 +42,7 @@ def load(
             engines of; None for the most exact one. Read it back from `Model.precision`, and why
             from `Model.info`.
         token_budget: N, how many tokens a picture and a question are merged to when a
-            call does not say; one of the model's budgets, None for the largest. Fewer
+            call does not say; one of the model's budgets, None for the largest that there is. Fewer
             are faster and less accurate; the model card says how much.
         num_threads: that one call uses on a CPU; None for what affinity and cgroup allow. A
             GPU has no use for it.

@@ -14,7 +14,7 @@ from tokenfuse_sdk.image_tokens import ImageTokens
 from tokenfuse_sdk.integers import checked_int
 from tokenfuse_sdk.model.answers import checked_length, score, write, write_at_once
 from tokenfuse_sdk.model.batches import answer_batches
-from tokenfuse_sdk.model.facts import Facts, info_of
+from tokenfuse_sdk.model.facts import Facts, first_budget, info_of
 from tokenfuse_sdk.model.pictures import encode, image_tokens, map_tokens, tokens_of
 from tokenfuse_sdk.model.texts import candidate_ids, paired, question_ids
 from tokenfuse_sdk.preprocess.decode import ImageSource
@@ -37,8 +37,10 @@ class Model:
     ) -> None:
         self._facts = Facts.of(bundle)
         self._placement = placement
-        self._token_budget = bundle.config.fusion.check_budget(token_budget)
+        # Before long work.
+        bundle.config.fusion.check_budget(token_budget)
         runtime = open_bundle(bundle, placement)
+        self._token_budget = first_budget(bundle.config, runtime.capabilities, token_budget)
         self._runtime: Runtime | None = runtime
         # Asked once: that takes longer than looking.
         self._batched = runtime if isinstance(runtime, BatchRuntime) else None

@@ -44,6 +44,7 @@ def _open_tensorrt(bundle: Bundle, placement: Placement) -> Runtime:
         num_threads=0,
         token_map=opened.token_map,
         device_pictures=True,
+        token_budgets=opened.key.budgets,
     )
     return GraphRuntime(bundle.config, opened.executor, capabilities, batches=opened.key.batches)
 

@@ -32,6 +32,7 @@ class Capabilities:
         token_map: whether `encode_image_with_map` works.
         device_pictures: whether `encode_image` and `answer` take a prepared picture that lies on
             the device, (1, H, W, 3), in place of one on the host.
+        token_budgets: that it has been made for, ascending; empty for all of the model's.
     """
 
     runtime: str
@@ -41,6 +42,7 @@ class Capabilities:
     num_threads: int
     token_map: bool
     device_pictures: bool = False
+    token_budgets: tuple[int, ...] = ()
 
 
 class Runtime(Protocol):

@@ -17,10 +17,10 @@ from tokenfuse_export.tensorrt.plan import BuildPlan, plan_build
 from tokenfuse_export.tensorrt.profiles import profiles_of
 from tokenfuse_export.tensorrt.proof import NOT_HERE, Proof, prove_engines
 from tokenfuse_export.tensorrt.report import BuildReport, EngineReport
-from tokenfuse_export.tensorrt.source import graph_hashes, with_graphs
+from tokenfuse_export.tensorrt.source import Source, graph_hashes, with_graphs
 from tokenfuse_export.tensorrt.targets import CURRENT, Target, current_target, resolve_targets
 from tokenfuse_export.tensorrt.timing_cache import read_timings, write_timings
-from tokenfuse_sdk.bundle import Bundle, FileRow, add_groups, check_output, read_bundle
+from tokenfuse_sdk.bundle import FileRow, add_groups, check_output, read_bundle
 from tokenfuse_sdk.engine_file import ENGINE_FILE, REPORT_FILE, EngineFile, EngineProfile
 from tokenfuse_sdk.engine_key import EngineKey, engine_group, this_system
 from tokenfuse_sdk.graphs import GRAPHS, text_lengths
@@ -51,8 +51,9 @@ def build_engines(
 ) -> tuple[BuildReport, ...]:
     """Build TensorRT engines of a bundle, and write the bundle with them, in one step.
 
-    Where it has no ONNX graphs in the precision, they are exported, verified, and join it too.
-    Engines for the GPU of this machine are compared with PyTorch before anything is written.
+    Where it has no ONNX graphs in the precision, they are exported and join it too. Before
+    anything is written, PyTorch is what the graphs are compared with, where it is installed, and
+    then the engines for the GPU of this machine.
 
     Args:
         bundle: its path, or a shipped model's name.
@@ -92,7 +93,9 @@ def build_engines(
         # Beside the output: what fits here fits there, and a full disk shows before the end.
         with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as name:
             work = pathlib.Path(name)
+            report(resolved[0].name, "graphs", 0.0, "comparing with PyTorch")
             source = with_graphs(read, plan.graph_precision, work)
+            report(resolved[0].name, "graphs", 1.0, "done")
             groups: dict[str, pathlib.Path] = {}
             rows: list[FileRow] = []
             reports = []
@@ -103,15 +106,15 @@ def build_engines(
                 group, proof = engine_group(target.name, plan.precision), NOT_HERE
                 if target.name == here:
                     report(target.name, "verify", 0.0, "comparing with PyTorch")
-                    proof = prove_engines(source.path, {group: folder}, work, plan.precision)
+                    proof = prove_engines(source.bundle.path, {group: folder}, work, plan.precision)
                     report(target.name, "verify", 1.0, "done")
                     done = done.with_warning(proof.doubt)
                     (folder / REPORT_FILE).write_bytes(done.to_json())
                 reports.append(done)
                 groups[group] = folder
                 rows += _card_rows(done, group, proof)
-            card = card_with(source.card, rows)
-            add_groups(source.path, path, groups, card=card, overwrite=overwrite)
+            card = card_with(source.bundle.card, rows)
+            add_groups(source.bundle.path, path, groups, card=card, overwrite=overwrite)
     if cache is not None and timings is not None:
         write_timings(cache, timings)
     return tuple(reports)
@@ -119,7 +122,7 @@ def build_engines(
 
 def _build_target(
     trt: TensorRT,
-    bundle: Bundle,
+    source: Source,
     plan: BuildPlan,
     target: Target,
     folder: pathlib.Path,
@@ -127,7 +130,8 @@ def _build_target(
     report: Report,
 ) -> tuple[BuildReport, bytes | None]:
     """The files of one group of engines; what they are, and the timing cache behind them."""
-    config, (system, arch) = bundle.config, this_system()
+    bundle, (system, arch) = source.bundle, this_system()
+    config = bundle.config
     key = EngineKey(
         flavour=trt.flavour.name,
         version=trt.version,
@@ -142,12 +146,13 @@ def _build_target(
         weights_sha256=bundle.digest,
     )
     profiles: list[EngineProfile] = []
-    files, engines, warnings = {}, {}, []
+    files, engines = {}, {}
+    warnings = [] if source.doubt is None else [source.doubt]
     for graph in GRAPHS:
         mine = profiles_of(config, graph, batches=plan.batches, budgets=plan.budgets)
         built = build_engine(
             trt,
-            bundle.path / "onnx" / plan.graph_precision / f"{graph}.onnx",
+            source.folder / f"{graph}.onnx",
             config=config,
             profiles=mine,
             target=target,

@@ -12,8 +12,13 @@ from typing import Any
 from tokenfuse_export.errors import EngineBuildError
 from tokenfuse_export.tensorrt.build_log import BuildLog
 from tokenfuse_export.tensorrt.flavours import TensorRT
-from tokenfuse_export.tensorrt.inspect import engine_facts
-from tokenfuse_export.tensorrt.layers import Layer, layers_of_log
+from tokenfuse_export.tensorrt.inspect import EngineFacts, engine_facts
+from tokenfuse_export.tensorrt.layers import (
+    Layer,
+    UnknownWordsError,
+    layers_of_inspector,
+    layers_of_log,
+)
 from tokenfuse_export.tensorrt.monitor import BuildMonitor
 from tokenfuse_export.tensorrt.profiles import add_profiles
 from tokenfuse_export.tensorrt.targets import Target
@@ -36,12 +41,12 @@ class BuiltEngine:
 
     Attributes:
         plan: the bytes, as a buffer.
-        layers: of all profiles.
+        layers: of all profiles; none where TensorRT's words for them are not known.
         layers_from: "inspector", or "log" where there is no driver.
         weights_bytes: what the builder says of all weights.
         device_memory_bytes: beside the weights, while it runs.
         build_s: seconds.
-        warnings: of the builder.
+        warnings: of the builder, and of what it says of its layers.
         timings: the timing cache, where there is one.
     """
 
@@ -101,11 +106,8 @@ def build_engine(
             monitor.stopped = True
             raise
     plan, timings, build_s = background.result()
-    layers, layers_from = layers_of_log(log.layers), "log"
     facts = engine_facts(trt, target.name, plan)
-    # An inspector that tells of one profile alone knows less than the log.
-    if facts is not None and len(facts.layers) >= len(layers):
-        layers, layers_from = facts.layers, "inspector"
+    layers, layers_from, doubts = _layers(log, facts)
     return BuiltEngine(
         plan=plan,
         layers=layers,
@@ -113,9 +115,33 @@ def build_engine(
         weights_bytes=log.weights_bytes,
         device_memory_bytes=log.activation_bytes if facts is None else facts.device_memory_bytes,
         build_s=build_s,
-        warnings=tuple(log.warnings),
+        warnings=(*log.warnings, *doubts),
         timings=timings,
     )
+
+
+def _layers(log: BuildLog, facts: EngineFacts | None) -> tuple[tuple[Layer, ...], str, list[str]]:
+    """What the report says of layers, where that is from, and why something is not known.
+
+    Never an error: the engine is there, and as good as its answers.
+    """
+    doubts: list[str] = []
+
+    def told(by: Callable[[str], tuple[Layer, ...]], text: str) -> tuple[Layer, ...]:
+        try:
+            return by(text)
+        except UnknownWordsError as error:
+            doubts.append(f"TensorRT tells of layers in words that are not known: {error}")
+            return ()
+
+    layers, layers_from = told(layers_of_log, log.layers), "log"
+    inspected = () if facts is None else told(layers_of_inspector, facts.layers)
+    # An inspector that tells of one profile alone knows less than the log.
+    if inspected and len(inspected) >= len(layers):
+        layers, layers_from = inspected, "inspector"
+    if not layers and not doubts:
+        doubts.append("TensorRT tells nothing of layers")
+    return layers, layers_from, doubts
 
 
 def _build(

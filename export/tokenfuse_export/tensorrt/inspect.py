@@ -7,7 +7,6 @@ from typing import Any
 
 from tokenfuse_export.tensorrt.build_log import BuildLog
 from tokenfuse_export.tensorrt.flavours import TensorRT
-from tokenfuse_export.tensorrt.layers import Layer, layers_of_inspector
 from tokenfuse_export.tensorrt.targets import current_target
 
 __all__ = ["EngineFacts", "engine_facts"]
@@ -18,11 +17,11 @@ class EngineFacts:
     """Of an engine that was read back.
 
     Attributes:
-        layers: of all profiles.
+        layers: the inspector's JSON of them.
         device_memory_bytes: of a context, beside the weights: the most that a profile needs.
     """
 
-    layers: tuple[Layer, ...]
+    layers: str
     device_memory_bytes: int
 
 
@@ -37,4 +36,4 @@ def engine_facts(trt: TensorRT, target: str, plan: Any) -> EngineFacts | None:
         return None
     inspector = engine.create_engine_inspector()
     text = inspector.get_engine_information(module.LayerInformationFormat.JSON)
-    return EngineFacts(layers_of_inspector(text), int(engine.device_memory_size_v2))
+    return EngineFacts(text, int(engine.device_memory_size_v2))

@@ -9,17 +9,17 @@ import dataclasses
 import json
 import re
 
-from tokenfuse_export.errors import EngineBuildError
-
-__all__ = ["Layer", "layers_of_inspector", "layers_of_log"]
+__all__ = ["Layer", "UnknownWordsError", "layers_of_inspector", "layers_of_log"]
 
 # Kernels that are a whole attention: "_gemm_mha_v2", "_gemv_mha_v1", "fmha_v2".
 _ATTENTION = "mha"
 _LINE = re.compile(
     r"^Name: (?P<name>.*?), LayerType: (?P<type>.*?), Inputs: .*?"
-    r"Outputs: \[(?P<outputs>.*?)\], TacticName: ",
+    # None, or each in braces. What follows is of each version and type of layer its own.
+    r"Outputs: \[(?P<outputs>\s*|\s*\{.*?\}\s*)\]"
 )
-_DATATYPE = re.compile(r"Datatype: (\w+)")
+# TensorRT 10 joins it with the format: "Format/Datatype: Row major linear FP32 format".
+_DATATYPE = re.compile(r"Datatype: ([^,}]+)")
 # As a datatype, and within the name of a format.
 _PRECISIONS = {
     "float": "fp32",
@@ -33,6 +33,10 @@ _PRECISIONS = {
     "int64": "int64",
     "bool": "bool",
 }
+
+
+class UnknownWordsError(Exception):
+    """TensorRT describes its layers in words that are not known; no fault of the engine's."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -58,7 +62,7 @@ def layers_of_log(text: str) -> tuple[Layer, ...]:
     """The layers in a builder's message of detailed verbosity.
 
     Raises:
-        EngineBuildError: a line that begins as a layer does not go on as one.
+        UnknownWordsError: a line that begins as a layer does not go on as one.
     """
     found = []
     for line in text.splitlines():
@@ -66,9 +70,7 @@ def layers_of_log(text: str) -> tuple[Layer, ...]:
             continue
         match = _LINE.match(line)
         if match is None:
-            raise EngineBuildError(
-                f"TensorRT describes a layer in words that are not known: {line[:120]}; report it"
-            )
+            raise UnknownWordsError(f"its log has the line {line[:120]!r}")
         words = _DATATYPE.findall(match["outputs"])
         found.append(Layer(match["name"], match["type"], _precisions(words)))
     return tuple(found)
@@ -78,7 +80,7 @@ def layers_of_inspector(text: str) -> tuple[Layer, ...]:
     """The layers in the JSON of TensorRT's `EngineInspector` of an engine of detailed verbosity.
 
     Raises:
-        EngineBuildError: it is not that.
+        UnknownWordsError: it is not that.
     """
     try:
         layers = json.loads(text)["Layers"]
@@ -91,10 +93,7 @@ def layers_of_inspector(text: str) -> tuple[Layer, ...]:
             for layer in layers
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise EngineBuildError(
-            f"TensorRT's inspector describes the engine in words that are not known ({error!r}); "
-            "report it"
-        ) from error
+        raise UnknownWordsError(f"its inspector says {text[:120]!r}: {error!r}") from error
 
 
 def _datatype(output: dict[str, str]) -> str:
@@ -105,6 +104,8 @@ def _datatype(output: dict[str, str]) -> str:
 def _precisions(words: list[str]) -> tuple[str, ...]:
     named = []
     for word in words:
+        if word.startswith("N/A"):
+            continue
         parts = re.findall(r"\w+", word.lower())
         named += [_PRECISIONS[part] for part in parts if part in _PRECISIONS][:1] or parts[:1]
     return tuple(dict.fromkeys(named))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+from tokenfuse_export.checks import check_model
 from tokenfuse_sdk.config import ModelConfig
 from tokenfuse_sdk.engine_key import ENGINE_PRECISIONS
-from tokenfuse_sdk.errors import ConfigError, PrecisionError, UnsupportedModelError
+from tokenfuse_sdk.errors import ConfigError, PrecisionError
 from tokenfuse_sdk.integers import checked_int
 
 __all__ = ["MAX_BATCH", "BuildPlan", "plan_build"]
@@ -44,11 +45,7 @@ def plan_build(
         raise PrecisionError(
             f"precision={precision!r}: choose one of {', '.join(ENGINE_PRECISIONS)}"
         )
-    if config.fusion.kind != "joint_adaptive":
-        raise UnsupportedModelError(
-            f"fusion.kind={config.fusion.kind!r} has no graphs to build engines of; only "
-            "joint_adaptive has"
-        )
+    check_model(config)
     checked = tuple(checked_int("batch", batch, 1, MAX_BATCH) for batch in batches)
     wanted = config.fusion.token_budgets if budgets is None else budgets
     kept = tuple(config.fusion.check_budget(budget) for budget in wanted)

@@ -1,4 +1,4 @@
-"""New engines against PyTorch, where this machine has the GPU that they are for."""
+"""What engines are built from, and engines for this machine's GPU, against PyTorch."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import pathlib
 from collections.abc import Mapping
 
 from tokenfuse_export.card_rows import parity_of
-from tokenfuse_sdk.bundle import add_groups
+from tokenfuse_sdk.bundle import Bundle, add_groups
 
-__all__ = ["NOT_HERE", "Proof", "prove_engines"]
+__all__ = ["NOT_HERE", "Proof", "doubt_of_graphs", "prove_engines"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +34,38 @@ _NO_TORCH = Proof(
 )
 
 
+def doubt_of_graphs(bundle: Bundle, folder: pathlib.Path, precision: str) -> str | None:
+    """Compare the graphs of a bundle with its model; why that cannot be done here, or None.
+
+    Args:
+        bundle: that was read.
+        folder: with its graphs.
+        precision: theirs.
+
+    Raises:
+        ExportError: they do not compute what the model computes.
+    """
+    try:
+        from tokenfuse_export.reference import reference_of
+        from tokenfuse_export.verify import inputs_of, verify_graphs
+    except ModuleNotFoundError as error:
+        return f"the graphs were not verified: {_lacking(error)} is not installed here"
+    model = reference_of(bundle)
+    done = verify_graphs(model, inputs_of(bundle, model), folder, precision)
+    if all(row.passed is None for row in done.rows):
+        return f"the graphs were not verified: {'; '.join(row.reason for row in done.rows)}"
+    done.refuse()
+    return None
+
+
+def _lacking(error: ModuleNotFoundError) -> str:
+    """The package of others that is not there; one of ours that is not is a fault."""
+    name = (error.name or "").split(".")[0]
+    if name in ("", "tokenfuse_sdk", "tokenfuse_export"):
+        raise error
+    return name
+
+
 def prove_engines(
     source: str | os.PathLike[str],
     groups: Mapping[str, pathlib.Path],
@@ -48,8 +80,7 @@ def prove_engines(
     try:
         from tokenfuse_export.verify import verify_bundle
     except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] != "torch":
-            raise
+        _lacking(error)
         return _NO_TORCH
     trial = work / "trial"
     add_groups(source, trial, groups)

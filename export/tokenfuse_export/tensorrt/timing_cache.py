@@ -8,6 +8,7 @@ from typing import Any
 from tokenfuse_export.errors import EngineBuildError
 from tokenfuse_export.tensorrt.flavours import TensorRT
 from tokenfuse_sdk.atomic import check_output_file, write_output
+from tokenfuse_sdk.plain_file import PlainFileError, read_plain_file
 
 __all__ = ["cached_timings", "read_timings", "use_timings", "write_timings"]
 
@@ -30,11 +31,13 @@ def read_timings(trt: TensorRT, path: pathlib.Path) -> bytes:
         )
     check_output_file(path, **_WHAT)
     try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise EngineBuildError(f"{path} is no timing cache: it has over {_MAX_BYTES:,} bytes")
-        return path.read_bytes()
+        return read_plain_file(path, max_bytes=_MAX_BYTES)
     except FileNotFoundError:
         return b""
+    except PlainFileError as error:
+        raise EngineBuildError(
+            f"{error}, so it is no timing cache; pass another path to --timing-cache"
+        ) from error
     except OSError as error:
         raise EngineBuildError(
             f"the timing cache {path} cannot be read: {error.strerror}"

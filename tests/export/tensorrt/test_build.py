@@ -16,8 +16,9 @@ import pytest
 from tokenfuse_export.errors import EngineBuildError, ExportError, TargetError
 from tokenfuse_export.tensorrt.build import build_engines
 from tokenfuse_export.tensorrt.proof import prove_engines
+from tokenfuse_export.tensorrt.source import with_graphs
 from tokenfuse_export.tensorrt.targets import current_target
-from tokenfuse_sdk.bundle import files_table, read_bundle
+from tokenfuse_sdk.bundle import add_groups, files_table, read_bundle
 from tokenfuse_sdk.engine_file import EngineFile
 from tokenfuse_sdk.engine_key import this_system
 from tokenfuse_sdk.errors import (
@@ -80,7 +81,7 @@ def test_progress_goes_on_and_ends_full(built):
         assert target == "sm_86"
         shares.setdefault(graph, []).append(share)
     # With this GPU in the machine, "verify" comes behind them.
-    assert tuple(shares)[:3] == GRAPHS
+    assert tuple(shares)[:4] == ("graphs", *GRAPHS)
     for values in shares.values():
         assert values == sorted(values)
         assert values[0] >= 0 and values[-1] == 1.0
@@ -109,7 +110,6 @@ def test_another_target_joins_and_the_rest_stays(built, tmp_path):
     said = EngineFile.from_json((path / "engines/sm_89-fp16/engine.json").read_bytes())
     assert said.key.digest == report.digest != built.report.digest
     assert (said.key.batches, said.key.budgets) == ((2,), (8,))
-    assert said.profile("decoder", "score", batch=2, budget=8) == 1
     assert [engine.num_profiles for engine in report.engines.values()] == [1, 1, 2]
     assert list(tmp_path.iterdir()) == [path]
 
@@ -123,6 +123,44 @@ def test_a_damaged_graph_is_refused(built, tmp_path):
     with pytest.raises(BundleHashError, match="decoder"):
         build_engines(path, tmp_path / "out", precision="fp16", targets=["sm_86"])
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.fixture
+def wrong(exported_small, tmp_path):
+    """A bundle whose decoder in fp16 has only zeros for its last product, sealed as if it were."""
+    onnx = pytest.importorskip("onnx", reason="needs the package onnx")
+    path = shutil.copytree(exported_small, tmp_path / "wrong")
+    folder = shutil.copytree(path / "onnx/fp16", tmp_path / "fp16")
+    model = onnx.load(folder / "decoder.onnx")
+    last = [node for node in model.graph.node if node.op_type == "MatMul"][-1]
+    (weights,) = (one for one in model.graph.initializer if one.name in last.input)
+    weights.raw_data = bytes(len(weights.raw_data))
+    onnx.save(model, folder / "decoder.onnx")
+    add_groups(path, path, {"onnx/fp16": folder}, overwrite=True)
+    shutil.rmtree(folder)
+    return path
+
+
+def test_graphs_that_compute_something_else_are_refused(wrong, trt, tmp_path):
+    assert "onnx/fp16/decoder.onnx" not in {
+        row.file for row in files_table(read_bundle(wrong).card)
+    }
+    with pytest.raises(ExportError, match=r"does not verify: onnxruntime cpu fp16: "):
+        build_engines(wrong, tmp_path / "out", precision="fp16", targets=["sm_86"])
+    assert list(tmp_path.iterdir()) == [wrong]
+
+
+def test_tensorrt_reads_what_was_checked(exported_small, tmp_path):
+    """Not what lies in the bundle by the time that it reads."""
+    path = shutil.copytree(exported_small, tmp_path / "model")
+    want = (path / "onnx/fp16/decoder.onnx").read_bytes()
+    source = with_graphs(read_bundle(path), "fp16", tmp_path)
+    assert source.doubt is None
+    (path / "onnx/fp16/decoder.onnx").write_bytes(b"another")
+    assert (source.folder / "decoder.onnx").read_bytes() == want
+    assert sorted(file.name for file in source.folder.iterdir()) == sorted(
+        f"{graph}.onnx" for graph in GRAPHS
+    )
 
 
 @pytest.mark.parametrize(
@@ -218,4 +256,6 @@ build_engines(sys.argv[1], sys.argv[2], precision="fp16", targets=["sm_86"], bud
     done = subprocess.run(words, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
     assert read_bundle(out).engine_names == ("sm_86-fp16",)
+    report = json.loads((out / GROUP / "report.json").read_text())
+    assert report["warnings"] == ["the graphs were not verified: torch is not installed here"]
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["folder"]

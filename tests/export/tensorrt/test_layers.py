@@ -6,9 +6,15 @@ import json
 
 import pytest
 
-from tokenfuse_export.errors import EngineBuildError
+from tokenfuse_export.tensorrt import builder
 from tokenfuse_export.tensorrt.build_log import BuildLog
-from tokenfuse_export.tensorrt.layers import Layer, layers_of_inspector, layers_of_log
+from tokenfuse_export.tensorrt.inspect import EngineFacts
+from tokenfuse_export.tensorrt.layers import (
+    Layer,
+    UnknownWordsError,
+    layers_of_inspector,
+    layers_of_log,
+)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +56,8 @@ def test_the_layers_of_a_real_log(log):
 
 
 def test_other_facts_of_a_real_log(log):
-    assert log.activation_bytes >= 0
+    # Of copies of q, k, v and what they give, in 16 bits, more or less.
+    assert 2 * 4 * 64 * 32 * 2 <= log.activation_bytes < 1 << 20
     assert log.errors == []
     assert "\n" not in "".join(log.warnings)
 
@@ -65,9 +72,57 @@ def test_a_build_that_fails_is_heard(trt):
 
 
 def test_a_line_that_is_no_layer_is_refused():
-    with pytest.raises(EngineBuildError, match="words that are not known: Name: x, Kind"):
+    with pytest.raises(UnknownWordsError, match="Name: x, Kind"):
         layers_of_log("Layers:\nName: x, Kind: gemm")
     assert layers_of_log("Layers:\n") == ()
+
+
+# The words of TensorRT 10, where what follows the outputs is of each type of layer its own.
+CLASSIC = """Engine Layer Information:
+Name: Reformatting CopyNode for Input Tensor 0 to conv, LayerType: Reformat, \
+Inputs: [ { Name: x, Location: Device, Dimensions: [1,3,8,8], \
+Format/Datatype: Row major linear FP32 format }], \
+Outputs: [ { Name: y, Location: Device, Dimensions: [1,3,8,8], \
+Format/Datatype: Channel major FP16 format where channel % 8 == 0 }], \
+ParameterType: Reformat, Origin: REFORMAT, TacticValue: 0x00000000000003e8, StreamId: 0, Metadata:
+Name: conv, LayerType: CaskConvolution, \
+Inputs: [ { Name: y, Location: Device, Dimensions: [1,3,8,8], Format/Datatype: Half }], \
+Outputs: [ { Name: z, Location: Device, Dimensions: [1,4,8,8], Format/Datatype: Half }, \
+{ Name: s, Location: Device, Dimensions: [1], Format/Datatype: Int32 }], \
+ParameterType: Convolution, Kernel: [1,1], Weights: {"Type": "Half", "Count": 12}, \
+TacticName: sm80_xmma_fprop_implicit_gemm_f16f16, TacticValue: 0x1, StreamId: 0, Metadata:
+Name: _gemm_mha_v2_myl3_7, LayerType: kgen, \
+Inputs: [ { Name: z, Dimensions: [4,8,8], Format/Datatype: Half }], Outputs: [ { Name: o, \
+Dimensions: [4,8,8], Format/Datatype: N/A due to dynamic shapes }], \
+TacticName: _gemm_mha_v2_0x1, StreamId: 0, Metadata:
+Name: wait, LayerType: Signal, Inputs: [], Outputs: [], ParameterType: Signal, StreamId: 0
+"""
+
+
+def test_the_log_of_tensorrt_10():
+    assert layers_of_log(CLASSIC) == (
+        Layer("Reformatting CopyNode for Input Tensor 0 to conv", "Reformat", ("fp16",)),
+        Layer("conv", "CaskConvolution", ("fp16", "int32")),
+        Layer("_gemm_mha_v2_myl3_7", "kgen", ()),
+        Layer("wait", "Signal", ()),
+    )
+
+
+def test_layers_that_are_not_told_are_a_warning_and_no_failure(log):
+    real = layers_of_log(log.layers)
+    assert builder._layers(log, None) == (real, "log", [])
+    unread = BuildLog.__new__(BuildLog)
+    unread.layers = "Layers:\nName: x, Kind: gemm"
+    layers, layers_from, doubts = builder._layers(unread, None)
+    assert (layers, layers_from) == ((), "log")
+    assert len(doubts) == 1 and "words that are not known" in doubts[0] and "Kind" in doubts[0]
+    # The inspector knows them; and where it does not, the log does.
+    facts = EngineFacts(json.dumps(INSPECTED), 0)
+    assert builder._layers(unread, facts)[:2] == (layers_of_inspector(facts.layers), "inspector")
+    layers, layers_from, doubts = builder._layers(log, EngineFacts("[]", 0))
+    assert (layers, layers_from, len(doubts)) == (real, "log", 1)
+    unread.layers = ""
+    assert builder._layers(unread, None) == ((), "log", ["TensorRT tells nothing of layers"])
 
 
 # The two forms of an output that NVIDIA documents, of TensorRT 10 and of TensorRT-RTX.
@@ -110,5 +165,5 @@ def test_the_inspector_gives_the_same_fields():
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"Layers": ["a"]}', '{"Layers": [{}]}'])
 def test_what_the_inspector_does_not_say(text):
-    with pytest.raises(EngineBuildError, match="inspector"):
+    with pytest.raises(UnknownWordsError, match="inspector"):
         layers_of_inspector(text)

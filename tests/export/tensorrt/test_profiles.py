@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import pathlib
 
 import pytest
@@ -154,3 +155,16 @@ def test_a_timing_cache_is_read_and_written(trt, built, tmp_path):
             read_timings(timed, wrong)
     with pytest.raises(EngineBuildError, match="leave --timing-cache out"):
         read_timings(trt, path)
+
+
+def test_a_timing_cache_is_a_plain_file_of_some_size(trt, tmp_path):
+    flavour = dataclasses.replace(trt.flavour, has_timing_cache=True)
+    timed = dataclasses.replace(trt, flavour=flavour)
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", pathlib.Path("/dev/zero")):
+        with pytest.raises((EngineBuildError, OutputPathError), match="--timing-cache"):
+            read_timings(timed, path)
+    with (tmp_path / "large").open("wb") as file:
+        file.truncate((1 << 30) + 1)
+    with pytest.raises(EngineBuildError, match=r"large has 1073741825 bytes; .*--timing-cache"):
+        read_timings(timed, tmp_path / "large")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -28,10 +30,17 @@ class TensorRTExecutor:
         engines: by graph.
         key: of the engines.
         cuda: the device that they were loaded on.
+        bundle: the path of theirs, for errors.
     """
 
-    def __init__(self, engines: Mapping[str, Engine], key: EngineKey, cuda: Cuda) -> None:
-        self._engines, self._key, self._cuda = engines, key, cuda
+    def __init__(
+        self,
+        engines: Mapping[str, Engine],
+        key: EngineKey,
+        cuda: Cuda,
+        bundle: str | os.PathLike[str],
+    ) -> None:
+        self._engines, self._key, self._cuda, self._bundle = engines, key, cuda, bundle
         self._lanes = Lanes(self._new_lane)
 
     def _new_lane(self) -> Lane:
@@ -67,11 +76,13 @@ class TensorRTExecutor:
         return self._lanes.own().run(graph, inputs, outputs)
 
     def _check_budget(self, budget: int) -> None:
-        if budget not in self._key.budgets:
+        budgets = self._key.budgets
+        if budget not in budgets:
+            wider = dataclasses.replace(self._key, budgets=tuple(sorted({*budgets, budget})))
             raise TokenBudgetError(
                 f"token_budget={budget}: these engines were built for "
-                f"{', '.join(map(str, self._key.budgets))}; pass one of them, or build with "
-                f"that --budget: {self._key.build_command()}"
+                f"{', '.join(map(str, budgets))}; pass one of them, or build engines that have it "
+                f"too: `{wider.build_command(self._bundle)}`"
             )
 
     def memory_report(self) -> dict[str, int]:

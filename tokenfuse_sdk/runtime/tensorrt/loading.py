@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from tokenfuse_sdk.engine_file import ENGINE_FILE, EngineFile
+from tokenfuse_sdk.engine_file import EngineFile
 from tokenfuse_sdk.engine_key import (
     ENGINE_PRECISIONS,
     EngineKey,
@@ -85,10 +85,10 @@ def open_engines(bundle: Bundle, precision: str) -> OpenEngines:
         if set(engines[graph].inputs) != inputs:
             raise DeviceError(
                 f"{group}/{graph}.engine has the inputs {', '.join(engines[graph].inputs)}; the "
-                f"graph has {', '.join(sorted(inputs))}: `{key.build_command()}`"
+                f"graph has {', '.join(sorted(inputs))}: `{key.build_command(bundle.path)}`"
             )
     return OpenEngines(
-        executor=TensorRTExecutor(engines, key, cuda),
+        executor=TensorRTExecutor(engines, key, cuda, bundle.path),
         key=key,
         token_map="weights_BNS" in engines["image_encoder"].outputs,
     )
@@ -113,9 +113,10 @@ def _checked_key(
     bundle: Bundle, files: Mapping[str, MappedFile], precision: str, target: str
 ) -> tuple[EngineKey, ModuleType]:
     """The key of a group's files, which fits what is here, and its TensorRT."""
-    key = EngineFile.from_json(bytes(files[ENGINE_FILE].data)).key
+    key = EngineFile.of_group(files).key
     module = load_flavour(key.flavour)
-    key.check(key_here(key, bundle, version=module.__version__, target=target, precision=precision))
+    here = key_here(key, bundle, version=module.__version__, target=target, precision=precision)
+    key.check(here, bundle.path)
     return key, module
 
 
