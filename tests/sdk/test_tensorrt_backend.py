@@ -232,6 +232,25 @@ def test_verify_compares_engines_too(gpu, graphs, tmp_path, budgets):
     assert answers.same == answers.total == 4 * len(budgets)
 
 
+def test_engines_for_this_gpu_that_do_not_load_are_a_failure(gpu, graphs, tmp_path):
+    """Not something that is lacking; a TensorRT that is not installed is."""
+    add_engines(graphs, tmp_path / "stale", version="10.4.0")
+    (row,) = verify_bundle(graphs, against=["tensorrt"]).rows
+    assert row.passed is False
+    assert "version: 10.4.0 in the engine, 10.3.0 here" in row.reason
+
+
+def test_engines_of_a_tensorrt_that_is_not_here_are_not_run(gpu, graphs, tmp_path, monkeypatch):
+    add_engines(graphs, tmp_path / "other", flavour="tensorrt_rtx")
+    monkeypatch.setattr(
+        "tokenfuse_sdk.runtime.tensorrt.flavours.importlib.util.find_spec",
+        lambda name: name == "tensorrt" or None,
+    )
+    (row,) = verify_bundle(graphs, against=["tensorrt"]).rows
+    assert row.passed is None
+    assert row.reason == "the engines are of tensorrt_rtx, which is not installed"
+
+
 def test_threads_share_the_kernels_that_are_compiled_at_load(gpu, graphs, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", gpu)
     add_engines(graphs, tmp_path / "engines", flavour="tensorrt_rtx")
