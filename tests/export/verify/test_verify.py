@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -95,11 +96,20 @@ def test_what_cannot_run_says_why(nano):
 
 
 def test_a_gpu_that_fails_at_load_is_a_failure(_bundle_once, monkeypatch):
-    """Its driver is there, so that nothing is lacking; its module does not load."""
+    """It is there, so that nothing is lacking. The module is a stand-in for one without memory."""
+
+    class OutOfMemory(RuntimeError):  # noqa: N818 - the module's name
+        pass
+
+    def engine(*args, **options):
+        raise OutOfMemory("cudaMalloc")
+
+    module = types.SimpleNamespace(OutOfMemory=OutOfMemory, CudaEngine=engine)
+    monkeypatch.setitem(sys.modules, "tokenfuse_sdk._cuda", module)
     monkeypatch.setattr("tokenfuse_sdk.runtime.native_cuda.unavailable_reason", lambda: None)
     for one in contestants_of(read_bundle(_bundle_once)):
         if (one.runtime, one.where) == ("native", "cuda"):
-            with pytest.raises(DeviceError):
+            with pytest.raises(DeviceError, match="not enough memory"):
                 one.open()
 
 
