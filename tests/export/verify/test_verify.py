@@ -98,7 +98,7 @@ def test_what_cannot_run_says_why(nano):
 def test_a_gpu_that_fails_at_load_is_a_failure(_bundle_once, monkeypatch):
     """It is there, so that nothing is lacking. The module is a stand-in for one without memory."""
 
-    class OutOfMemory(RuntimeError):  # noqa: N818 - the module's name
+    class OutOfMemory(RuntimeError):
         pass
 
     def engine(*args, **options):
