@@ -51,7 +51,7 @@ def calibration_of(
         folder: of pictures.
 
     Raises:
-        ConfigError: the folder is none, or has no pictures.
+        ConfigError: the folder is none, cannot be read, or has no pictures.
         ImageError: a picture in it cannot be read.
     """
     if folder is not None:
@@ -89,9 +89,15 @@ def _variations(image_HW3: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
 def _pictures_in(folder: str | os.PathLike[str]) -> list[pathlib.Path]:
     """The first pictures of a folder by name, with files of other endings left out."""
     path = pathlib.Path(folder)
-    if not os.fspath(folder) or not path.is_dir():
-        raise ConfigError(f"calibration={str(folder)!r}: pass the path of a folder of pictures")
-    found = sorted(p for p in path.iterdir() if p.suffix.lower() in _ENDINGS)
+    try:
+        if not os.fspath(folder) or not path.is_dir():
+            raise ConfigError(f"calibration={str(folder)!r}: pass the path of a folder of pictures")
+        found = sorted(p for p in path.iterdir() if p.suffix.lower() in _ENDINGS)
+    except OSError as error:
+        raise ConfigError(
+            f"calibration={str(folder)!r} cannot be read ({error.strerror}); pass the path of a "
+            "folder of pictures that you may read"
+        ) from error
     if not found:
         raise ConfigError(
             f"{path} holds no pictures for calibration; put some there whose names end in "

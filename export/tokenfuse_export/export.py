@@ -5,16 +5,16 @@ from __future__ import annotations
 import dataclasses
 import os
 import pathlib
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
 
 from tokenfuse_export.card_rows import card_with, parity_of
-from tokenfuse_export.output import output_errors
+from tokenfuse_export.output import output_errors, work_beside
 from tokenfuse_export.reference import open_bundle, reference_of
 from tokenfuse_export.to_onnx import DEFAULT_OPSET, OnnxExport, export_onnx
 from tokenfuse_export.verify import Verification, golden_outputs
 from tokenfuse_sdk.bundle import Bundle, FileRow, add_groups, check_output
 from tokenfuse_sdk.graphs import GRAPHS
+from tokenfuse_sdk.shipped import find_bundle
 
 __all__ = ["BundleExport", "export_bundle"]
 
@@ -59,34 +59,35 @@ def export_bundle(
         overwrite: replace a bundle that is there; anything else is never replaced.
 
     Raises:
+        BundlePathError: `output` lies in the bundle.
         BundleExistsError: `output` is there, and is no bundle or `overwrite` was not given.
         OutputPathError: it cannot be written, or the disk is full.
         ExportError and others: of `export_onnx`. Nothing is left of what was begun.
     """
-    check_output(output, overwrite=overwrite)
+    check_output(output, overwrite=overwrite, source=find_bundle(bundle))
     read = open_bundle(bundle)
     target = pathlib.Path(output).absolute()
     tell = progress or (lambda what: None)
-    with output_errors("the graphs", target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        # Beside the output: what fits here fits there, and a full disk shows before the end.
-        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as name:
-            done = export_onnx(
-                read.path,
-                pathlib.Path(name) / "onnx",
-                precisions=precisions,
-                opset=opset,
-                calibration=calibration,
-                progress=progress,
-            )
-            rows = tuple(_file_rows(done))
-            tell(f"writing {target}")
+    with work_beside("the graphs", target) as work:
+        done = export_onnx(
+            read.path,
+            work / "onnx",
+            precisions=precisions,
+            opset=opset,
+            calibration=calibration,
+            output=target,
+            progress=progress,
+        )
+        rows = tuple(_file_rows(done))
+        golden, card = _golden(read, done), card_with(read.card, rows)
+        tell(f"writing {target}")
+        with output_errors("the graphs", target):
             add_groups(
                 read.path,
                 target,
                 {f"onnx/{precision}": done.folder / precision for precision in done.precisions},
-                golden=_golden(read, done),
-                card=card_with(read.card, rows),
+                golden=golden,
+                card=card,
                 overwrite=overwrite,
             )
     return BundleExport(path=target, opset=done.opset, verified=done.verified, files=rows)

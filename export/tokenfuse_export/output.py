@@ -1,19 +1,20 @@
-"""What the system says of a place that cannot be written, as an error of ours."""
+"""Where an output is made: beside its place, with errors of ours where it cannot be written."""
 
 from __future__ import annotations
 
 import contextlib
 import pathlib
+import tempfile
 from collections.abc import Iterator
 
 from tokenfuse_sdk.errors import OutputPathError, TokenfuseError
 
-__all__ = ["output_errors"]
+__all__ = ["output_errors", "work_beside"]
 
 
 @contextlib.contextmanager
 def output_errors(what: str, output: pathlib.Path) -> Iterator[None]:
-    """Around the work that ends in `output`, which leaves nothing where it fails.
+    """Around what writes: of what is read, others know better what to say.
 
     Args:
         what: is written, as a user calls it.
@@ -31,3 +32,16 @@ def output_errors(what: str, output: pathlib.Path) -> Iterator[None]:
             f"{what} cannot be written to {output} ({error.strerror}); pass an output in a folder "
             "that you may write to and that has room. Nothing of it is there"
         ) from error
+
+
+@contextlib.contextmanager
+def work_beside(what: str, output: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A temporary folder beside `output`; what fits in it fits there, and a full disk shows early.
+
+    Args and errors: of `output_errors`, for making it.
+    """
+    with output_errors(what, output):
+        output.parent.mkdir(parents=True, exist_ok=True)
+        folder = tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent)
+    with folder as name:
+        yield pathlib.Path(name)

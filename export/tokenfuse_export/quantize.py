@@ -31,28 +31,32 @@ _LARGEST = 127
 _ZEROS = {np.float32: np.uint8(128), np.float16: np.int8(0)}
 
 
-def weight_keys(model: JointModel, dtype: torch.dtype) -> dict[str, str]:
+def weight_keys(model: JointModel, dtype: torch.dtype) -> dict[str, tuple[str, ...]]:
     """What the weights of each linear look like in a graph, to the linear's name.
 
     An exporter names folded constants as it likes; their bytes are what can be relied on.
-    Linears of equal weights have one key, that of the last: where weights say nothing (all
-    zero), neither do ranges.
+    Linears of equal weights have one key, and their names are all there.
     """
-    linears = (item for item in model.named_modules() if isinstance(item[1], nn.Linear))
-    return {_key(module.weight.detach().T.to(dtype).numpy()): name for name, module in linears}
+    keys: dict[str, tuple[str, ...]] = {}
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Linear):
+            key = _key(module.weight.detach().T.to(dtype).numpy())
+            keys[key] = (*keys.get(key, ()), name)
+    return keys
 
 
 def _key(data: NDArray[Any]) -> str:
     return hashlib.sha256(np.ascontiguousarray(data)).hexdigest()
 
 
-def quantize_linears(model: Any, keys: dict[str, str], ranges: dict[str, float]) -> int:
+def quantize_linears(model: Any, keys: dict[str, tuple[str, ...]], ranges: dict[str, float]) -> int:
     """Put pairs around every linear of an ONNX model, in place.
 
     Args:
         model: `onnx_ir.Model` in float32 or float16.
         keys: `weight_keys` in the model's dtype.
-        ranges: largest input by the linear's name.
+        ranges: largest input by the linear's name; of linears with equal weights, which a graph
+            does not tell apart, the largest of all: none clips.
 
     Returns:
         The number of linears.
@@ -66,16 +70,16 @@ def quantize_linears(model: Any, keys: dict[str, str], ranges: dict[str, float])
         if node.op_type not in ("MatMul", "Gemm") or node.inputs[1].const_value is None:
             continue
         weights = node.inputs[1].const_value.numpy()
-        name = keys.get(_key(weights))
-        if name is None or node.op_type == "Gemm":
+        names = keys.get(_key(weights), ())
+        if not names or node.op_type == "Gemm":
             raise ExportError(
                 f"{node.op_type} {node.name} of the graph is no linear of the model, so its "
                 "inputs have no known range; try another version of torch, and report it"
             )
-        editor.quantize_input(node, ranges[name])
-        editor.quantize_weights(node, weights, name)
+        editor.quantize_input(node, max(ranges[name] for name in names))
+        editor.quantize_weights(node, weights, names[-1])
         num_linears += 1
-    for value in editor.replaced:
+    for value in dict.fromkeys(editor.replaced):
         if not value.uses():
             del model.graph.initializers[value.name]
     return num_linears
@@ -89,6 +93,7 @@ class _Editor:
 
         self._ir, self._graph = onnx_ir, graph
         self._inputs: dict[Any, Any] = {}
+        self._weights: dict[str, Any] = {}
         self.replaced: list[Any] = []
 
     def _constant(self, name: str, array: NDArray[Any]) -> Any:
@@ -128,7 +133,14 @@ class _Editor:
         node.replace_input_with(0, self._inputs[x])
 
     def quantize_weights(self, node: Any, weights_IO: NDArray[Any], name: str) -> None:
+        """Linears of equal weights share theirs."""
         value = node.inputs[1]
+        if name not in self._weights:
+            self._weights[name] = self._rounded(node, value, weights_IO, name)
+        node.replace_input_with(1, self._weights[name])
+        self.replaced.append(value)
+
+    def _rounded(self, node: Any, value: Any, weights_IO: NDArray[Any], name: str) -> Any:
         scales_O = _scales(np.abs(weights_IO).max(0)).astype(weights_IO.dtype)
         scaled_IO = weights_IO.astype(np.float32) / scales_O.astype(np.float32)
         rounded_IO = np.clip(np.rint(scaled_IO), -_LARGEST, _LARGEST).astype(np.int8)
@@ -137,9 +149,7 @@ class _Editor:
             self._constant(f"{name}.weight_scale", scales_O),
             self._constant(f"{name}.weight_zero", np.zeros(scales_O.shape, np.int8)),
         ]
-        y = self._node(node, "DequantizeLinear", constants, value, axis=1)
-        node.replace_input_with(1, y)
-        self.replaced.append(value)
+        return self._node(node, "DequantizeLinear", constants, value, axis=1)
 
 
 def _scales(largest: NDArray[Any]) -> NDArray[np.float32]:

@@ -18,6 +18,7 @@ from tokenfuse_export.calibration import calibration_of
 from tokenfuse_export.checks import check_model
 from tokenfuse_export.errors import ExportError
 from tokenfuse_export.onnx_files import write_graphs
+from tokenfuse_export.output import output_errors
 from tokenfuse_export.reference import load_reference, open_bundle, reference_of
 from tokenfuse_export.verify import (
     GoldenInputs,
@@ -105,6 +106,7 @@ def export_onnx(
     opset: int = DEFAULT_OPSET,
     calibration: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
+    output: str | os.PathLike[str] | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> OnnxExport:
     """Write the three graphs of a model in each precision and verify them beside PyTorch.
@@ -117,6 +119,7 @@ def export_onnx(
         calibration: a folder of pictures, by which the precisions with int8 choose the scales of
             activations; None takes the bundle's golden inputs and variations of them.
         overwrite: replace a folder that is there.
+        output: what errors name in place of `folder`, where that is on its way to it.
         progress: is told what is done, before each step.
 
     Returns:
@@ -126,8 +129,8 @@ def export_onnx(
         UnsupportedModelError: the fusion is one of the baselines.
         ConfigError: a precision or opset that there is not, or a folder without pictures.
         ImageError: a picture of the folder cannot be read.
-        OutputExistsError, OutputPathError: the folder is there and `overwrite` is false, or its
-            path is empty.
+        OutputExistsError: the folder is there and `overwrite` is false.
+        OutputPathError: its path is empty, it cannot be written, or the disk is full.
         ExportError: a package is missing, or the graphs do not verify; nothing is written.
     """
     need_packages()
@@ -149,7 +152,10 @@ def export_onnx(
     was_training = reference.training
     reference.eval()
     try:
-        with atomic_folder(target, overwrite=overwrite) as temporary:
+        with (
+            output_errors("the graphs", pathlib.Path(output or target).absolute()),
+            atomic_folder(target, overwrite=overwrite) as temporary,
+        ):
             write_graphs(
                 reference,
                 temporary,

@@ -61,7 +61,9 @@ def test_folder_to_csv(tmp_path):
 
 
 def test_tensorrt_engines(exported_nano, tmp_path):
-    pytest.importorskip("tensorrt_rtx_bindings")
+    pytest.importorskip(
+        "tensorrt_rtx_bindings", reason="needs the package tensorrt-rtx-cu13-bindings"
+    )
     from tokenfuse_export.tensorrt.targets import current_target
 
     output = tmp_path / "engines"

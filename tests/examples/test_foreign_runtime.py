@@ -23,7 +23,7 @@ CONFIDENCE_BOUND = 1e-4
 
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
 def test_it_answers_like_the_sdk(exported_nano, runtime):
-    pytest.importorskip(runtime)
+    pytest.importorskip(runtime, reason=f"needs the package {runtime}")
     facts = foreign.read_facts(exported_nano)
     run = foreign.RUNTIMES[runtime](exported_nano / "onnx" / "fp32")
     asked = example_questions()

@@ -24,6 +24,8 @@ from tokenfuse_export.verify.bounds import BOUNDS  # noqa: E402
 from tokenfuse_sdk.bundle import files_table, read_bundle  # noqa: E402
 from tokenfuse_sdk.errors import (  # noqa: E402
     BundleExistsError,
+    BundlePathError,
+    ConfigError,
     OutputExistsError,
     OutputPathError,
 )
@@ -102,6 +104,21 @@ def test_graphs_that_do_not_verify_are_not_written(exported_all, ready_graphs, t
     with pytest.raises(ExportError, match="does not verify"):
         export_bundle(exported_all.path, target, progress=spoil)
     assert list(target.parent.iterdir()) == []
+
+
+def test_an_output_in_the_bundle_itself_leaves_it_as_it_is(bundle):
+    with pytest.raises(BundlePathError, match="lie one in the other"):
+        export_bundle(bundle, bundle / "a" / "b")
+    read_bundle(bundle)
+
+
+def test_what_cannot_be_read_is_not_told_of_the_output(exported_all, tmp_path):
+    # A name that no system takes: what is wrong is the argument, and the output could be written.
+    with pytest.raises(ConfigError, match=r"calibration='x+' cannot be read \(File name too long"):
+        export_bundle(
+            exported_all.path, tmp_path / "new", precisions=["int8"], calibration="x" * 300
+        )
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_interrupt_leaves_nothing(exported_all, tmp_path):

@@ -7,11 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 onnx = pytest.importorskip("onnx", reason="needs the package onnx")
 
+from onnx.reference import ReferenceEvaluator  # noqa: E402
+
 from tokenfuse_export.calibration import calibration_of  # noqa: E402
+from tokenfuse_export.quantize import quantize_linears, weight_keys  # noqa: E402
 from tokenfuse_export.ranges import input_ranges  # noqa: E402
 from tokenfuse_export.reference import load_reference, open_bundle  # noqa: E402
 from tokenfuse_export.verify import inputs_of  # noqa: E402
@@ -86,6 +90,35 @@ def test_weights_by_columns_and_inputs_by_their_range(exported_all, shown, preci
     assert zero_point == zero and zero_point.dtype == zero.dtype
 
 
+def test_linears_of_equal_weights_have_the_larger_range():
+    """A graph does not tell them apart: the range of the other would clip."""
+    ir = pytest.importorskip("onnx_ir", reason="needs the package onnx_ir")
+    first, second = torch.nn.Linear(4, 4, bias=False), torch.nn.Linear(4, 4, bias=False)
+    second.weight = first.weight
+    first.weight.detach().copy_(torch.eye(4))
+    keys = weight_keys(torch.nn.ModuleDict({"a": first, "b": second}), torch.float32)
+    weight = onnx.numpy_helper.from_array(np.eye(4, dtype=np.float32), "w")
+    x, y = (
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 4]) for name in "xy"
+    )
+    nodes = [
+        onnx.helper.make_node("MatMul", ["x", "w"], ["h"], "one"),
+        onnx.helper.make_node("MatMul", ["h", "w"], ["y"], "two"),
+    ]
+    proto = onnx.helper.make_model(
+        onnx.helper.make_graph(nodes, "g", [x], [y], [weight]),
+        opset_imports=[onnx.helper.make_opsetid("", 20)],
+        ir_version=10,
+    )
+    model = ir.from_proto(onnx.shape_inference.infer_shapes(proto))
+    assert quantize_linears(model, keys, {"a": 6.0, "b": 2.0}) == 2
+    proto = ir.to_proto(model)
+    onnx.checker.check_model(proto)
+    given = np.array([[6.0, -3.0, 1.0, 0.0]], np.float32)
+    (got,) = ReferenceEvaluator(proto).run(None, {"x": given})
+    np.testing.assert_allclose(got, given, atol=6 / 127)
+
+
 def test_products_of_integers_in_onnx_runtime(exported_all, tmp_path):
     """All linears become integer products: none stays with its pairs around it."""
     onnxruntime = pytest.importorskip("onnxruntime", reason="needs the package onnxruntime")
@@ -105,8 +138,6 @@ def test_a_range_is_the_largest_input(shown):
     data = calibration_of(model, inputs)
     ranges = input_ranges(model, data)
     # What enters the first linear of the fusion's side: the projection reads the vision's output.
-    import torch
-
     with torch.no_grad():
         vision = model.vision(torch.from_numpy(data.image_CHW3))
     np.testing.assert_allclose(ranges["image_projection"], vision.abs().max(), rtol=1e-6)

@@ -16,6 +16,7 @@ from tokenfuse_sdk import errors
 from tokenfuse_sdk.bundle import (
     FileRow,
     add_groups,
+    check_output,
     files,
     read_bundle,
     record_precisions,
@@ -240,3 +241,25 @@ def test_a_full_disk_and_an_interrupt_leave_nothing(exported, monkeypatch, make_
             add_groups(exported, target, {"onnx/int8": folder}, overwrite=True)
     assert contents(exported.parent) == before
     assert not (exported.parent / "new").exists()
+
+
+@pytest.mark.parametrize("inside", ["new", "onnx", "a/b/new"])
+def test_a_bundle_does_not_go_into_its_source(bundle, inside):
+    before = sorted(bundle.rglob("*"))
+    for act in (
+        lambda: add_groups(bundle, bundle / inside, {}),
+        lambda: check_output(bundle / inside, source=bundle),
+        lambda: check_output(bundle / ".." / bundle.name / inside, source=bundle),
+    ):
+        with pytest.raises(errors.BundlePathError, match="lie one in the other"):
+            act()
+    assert sorted(bundle.rglob("*")) == before
+    read_bundle(bundle)
+
+
+def test_a_bundle_does_not_replace_a_folder_that_holds_its_source(bundle):
+    # A damaged one, which `overwrite` may replace.
+    (bundle.parent / "manifest.json").write_text("{}")
+    with pytest.raises(errors.BundlePathError, match="lie one in the other"):
+        add_groups(bundle, bundle.parent, {}, overwrite=True)
+    read_bundle(bundle)

@@ -241,6 +241,28 @@ def test_onnxruntime_that_is_not_installed(exported_small, monkeypatch):
         assert model.backend == "native"
 
 
+def test_a_norm_that_falls_to_the_cpu_is_told():
+    """Of the text's layers these are all that is not also in others."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    x, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, [2, 3]) for n in "xy")
+    nodes = [
+        helper.make_node("Pow", ["x", "two"], ["squares"]),
+        helper.make_node("ReduceMean", ["squares"], ["mean"]),
+        helper.make_node("Sqrt", ["mean"], ["root"]),
+        helper.make_node("Div", ["x", "root"], ["y"]),
+    ]
+    two = numpy_helper.from_array(np.float32(2), "two")
+    made = helper.make_model(
+        helper.make_graph(nodes, "g", [x], [y], [two]),
+        opset_imports=[helper.make_opsetid("", 20)],
+        ir_version=10,
+    )
+    files = {f"{graph}.onnx": memoryview(made.SerializeToString()) for graph in GRAPHS}
+    with pytest.raises(errors.DeviceError, match=f"{AZURE} has no .*ReduceMean, Sqrt of image_enc"):
+        OnnxRuntimeExecutor(files, providers=[AZURE], num_threads=1)
+
+
 def test_graphs_that_are_damaged_or_none_of_a_model(exported, make_group, capfd):
     path = exported / "onnx" / "fp32" / "decoder.onnx"
     data = bytearray(path.read_bytes())

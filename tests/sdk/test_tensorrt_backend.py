@@ -21,8 +21,9 @@ from pictures import picture
 
 import tokenfuse_sdk as tf
 from tokenfuse_export.verify import verify_bundle
+from tokenfuse_export.verify.contestants import NotHereError, contestants_of
 from tokenfuse_sdk import errors
-from tokenfuse_sdk.bundle import add_groups
+from tokenfuse_sdk.bundle import add_groups, read_bundle
 from tokenfuse_sdk.cli.doctor import _run_checks
 from tokenfuse_sdk.runtime import tensorrt
 from tokenfuse_sdk.runtime.tensorrt.cuda import load_bindings
@@ -259,6 +260,23 @@ def test_verify_compares_engines_too(gpu, graphs, tmp_path, budgets):
     assert row.passed, row.reason
     answers = row.comparison.answers
     assert answers.same == answers.total == 4 * len(budgets)
+
+
+def test_engines_for_this_gpu_that_do_not_load_are_a_failure(gpu, graphs, tmp_path):
+    """Not something that is lacking; a TensorRT that is not installed is."""
+    add_engines(graphs, tmp_path / "stale", version="10.4.0")
+    with pytest.raises(errors.EngineKeyError, match=r"version: 10\.4\.0 in the engine, 10\.3\.0"):
+        list(contestants_of(read_bundle(graphs)))[-1].open()
+
+
+def test_engines_of_a_tensorrt_that_is_not_here_are_not_run(gpu, graphs, tmp_path, monkeypatch):
+    add_engines(graphs, tmp_path / "other", flavour="tensorrt_rtx")
+    monkeypatch.setattr(
+        "tokenfuse_sdk.runtime.tensorrt.flavours.importlib.util.find_spec",
+        lambda name: name == "tensorrt" or None,
+    )
+    with pytest.raises(NotHereError, match="are of tensorrt_rtx, which is not installed"):
+        list(contestants_of(read_bundle(graphs)))[-1].open()
 
 
 def test_threads_share_the_kernels_that_are_compiled_at_load(gpu, graphs, tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pathlib
 from collections.abc import Mapping
 
 import numpy as np
@@ -23,20 +24,42 @@ from tokenfuse_sdk.preprocess import PreprocessConfig
 __all__ = ["add_groups", "check_output", "check_record", "record_precisions", "write_bundle"]
 
 
-def check_output(path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
-    """Check what `write_bundle` checks of its path: call it before long work.
+def check_output(
+    path: str | os.PathLike[str],
+    *,
+    overwrite: bool = False,
+    source: str | os.PathLike[str] | None = None,
+) -> None:
+    """Check what `write_bundle` and `add_groups` check of a path: call it before long work.
+
+    Args:
+        path: the bundle to write.
+        overwrite: replace a bundle that is there.
+        source: the bundle that it is made of; `path` may be the same.
 
     Raises:
-        BundlePathError: the path is empty.
+        BundlePathError: the path is empty, or one of the two bundles would lie in the other.
         BundleExistsError: the path exists, and is no bundle or `overwrite` was not given.
     """
     target = folder_of(path)
+    if source is not None:
+        _check_apart(target, folder_of(source))
     if not target.is_symlink() and not target.exists():
         return
     if not overwrite:
         raise BundleExistsError(f"{target} exists; pass overwrite=True or another path")
     if target.is_symlink() or not (target / MANIFEST_NAME).is_file():
         raise BundleExistsError(f"{target} is not a bundle, so it is not overwritten")
+
+
+def _check_apart(target: pathlib.Path, source: pathlib.Path) -> None:
+    """A bundle in another would make that one invalid: it has a closed set of files."""
+    inner, outer = target.resolve(), source.resolve()
+    if outer in inner.parents or inner in outer.parents:
+        raise BundlePathError(
+            f"{target} and the bundle {source} lie one in the other, and a bundle holds no "
+            f"others; pass a path outside of {source}"
+        )
 
 
 def _check_caps(sizes: Mapping[str, int]) -> None:
@@ -171,13 +194,14 @@ def add_groups(
 
     Raises:
         BundleExistsError: the target exists, and is no bundle or `overwrite` was not given.
-        BundlePathError: a group that the format does not have, or a file that the group has not.
+        BundlePathError: a group that the format does not have, or a file that the group has not;
+            or the target lies in the source.
         BundleMissingFileError: a group is not complete.
         BundleHashError: graphs that were exported from other weights.
         BundleError, ConfigError: what was given does not make a valid bundle; nothing is left.
     """
     path = folder_of(target)
-    check_output(path, overwrite=overwrite)
+    check_output(path, overwrite=overwrite, source=source)
     bundle = read_bundle(source)
     folders = {}
     for group, folder in groups.items():

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tokenfuse_sdk.errors import DeviceError, UnsupportedModelError
+from tokenfuse_sdk.errors import DeviceError, TokenfuseError, UnsupportedModelError
 from tokenfuse_sdk.graphs import GRAPHS
+from tokenfuse_sdk.runtime.graphs.failure import failure_told
 
 __all__ = ["BATCHES", "INSTALL", "OnnxRuntimeExecutor", "load_onnxruntime"]
 
@@ -24,8 +25,21 @@ BATCHES = tuple(range(1, 9))
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 # Their tensors are in CUDA's memory.
 ON_CUDA = frozenset({CUDA, "TensorrtExecutionProvider", "NvTensorRTRTXExecutionProvider"})
-# What a model's time goes into. A GPU leaves arithmetic on shapes to the CPU, which is no fallback.
-_WORK = frozenset({"Conv", "Gelu", "Gemm", "LayerNormalization", "MatMul", "Softmax"})
+# What a model's time goes into, with the parts of an RMS norm. A GPU leaves arithmetic on shapes to
+# the CPU, which is no fallback.
+_WORK = frozenset(
+    {
+        "Conv",
+        "Gelu",
+        "Gemm",
+        "LayerNormalization",
+        "MatMul",
+        "Pow",
+        "ReduceMean",
+        "Softmax",
+        "Sqrt",
+    }
+)
 # Of its logs: what it would write to standard error is in its exceptions, too.
 _NOTHING = 4
 # Of `SessionOptions`; older ones have it not.
@@ -51,17 +65,15 @@ def load_onnxruntime() -> ModuleType:
     return module
 
 
-@contextlib.contextmanager
-def _failure_told(what: str) -> Iterator[None]:
-    """An error of ONNX Runtime inside the block becomes one of ours; they share no base."""
-    try:
-        yield
-    except Exception as error:
-        lines = str(error).strip().splitlines()
-        message = f"ONNX Runtime cannot {what}: {lines[0] if lines else type(error).__name__}"
-        if type(error).__name__ in ("NotImplemented", "InvalidGraph", "InvalidProtobuf"):
-            raise UnsupportedModelError(message) from error
-        raise DeviceError(message) from error
+def _failure_told(what: str) -> AbstractContextManager[None]:
+    """Its errors share no base, and say at their beginning what is wrong."""
+    return failure_told(f"ONNX Runtime cannot {what}", Exception, _kind_of, line=0)
+
+
+def _kind_of(error: Exception) -> type[TokenfuseError]:
+    if type(error).__name__ in ("NotImplemented", "InvalidGraph", "InvalidProtobuf"):
+        return UnsupportedModelError
+    return DeviceError
 
 
 class OnnxRuntimeExecutor:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tokenfuse_export.cli.lists import Integers, Words
+from tokenfuse_export.cli.output import existing_output_told
 from tokenfuse_sdk.cli.options import FilledPath
 
 if TYPE_CHECKING:
@@ -77,28 +78,23 @@ def build(
     OUTPUT may be the bundle itself, with --overwrite.
     """
     from tokenfuse_export.tensorrt.build import build_engines
-    from tokenfuse_sdk.errors import BundleExistsError, OutputExistsError
 
-    try:
-        with _progress(shown=not as_json) as report:
-            reports = build_engines(
-                model,
-                output,
-                precision=precision,
-                targets=targets,
-                batches=batches,
-                budgets=budgets,
-                flavour=flavour,
-                timing_cache=timing_cache,
-                overwrite=overwrite,
-                report=report,
-            )
-    except BundleExistsError as error:
-        if overwrite:
-            raise
-        raise OutputExistsError(
-            f"{output} exists; pass --overwrite, or another --output"
-        ) from error
+    with (
+        existing_output_told(output, overwrite=overwrite),
+        _progress(shown=not as_json) as report,
+    ):
+        reports = build_engines(
+            model,
+            output,
+            precision=precision,
+            targets=targets,
+            batches=batches,
+            budgets=budgets,
+            flavour=flavour,
+            timing_cache=timing_cache,
+            overwrite=overwrite,
+            report=report,
+        )
     if as_json:
         click.echo(json.dumps([report.to_dict() for report in reports], indent=1))
     else:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tokenfuse_export.cli.output import existing_output_told
 from tokenfuse_export.cli.status import status
 from tokenfuse_sdk.cli.options import FilledPath
 from tokenfuse_sdk.graphs import GRAPH_PRECISIONS
@@ -58,25 +59,20 @@ def export(
     OUTPUT may be the bundle itself, with --overwrite.
     """
     from tokenfuse_export.export import export_bundle
-    from tokenfuse_sdk.errors import BundleExistsError, OutputExistsError
 
-    try:
-        with status("reading the bundle", shown=not as_json) as progress:
-            done = export_bundle(
-                model,
-                output,
-                precisions=precisions,
-                opset=opset,
-                calibration=calibration,
-                overwrite=overwrite,
-                progress=progress,
-            )
-    except BundleExistsError as error:
-        if overwrite:
-            raise
-        raise OutputExistsError(
-            f"{output} exists; pass --overwrite, or another --output"
-        ) from error
+    with (
+        existing_output_told(output, overwrite=overwrite),
+        status("reading the bundle", shown=not as_json) as progress,
+    ):
+        done = export_bundle(
+            model,
+            output,
+            precisions=precisions,
+            opset=opset,
+            calibration=calibration,
+            overwrite=overwrite,
+            progress=progress,
+        )
     if as_json:
         click.echo(json.dumps(_facts(done), indent=1))
     else:

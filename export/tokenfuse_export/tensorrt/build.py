@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 import pathlib
-import tempfile
 from collections.abc import Callable, Sequence
 
 from tokenfuse_export.card_rows import card_with
-from tokenfuse_export.output import output_errors
+from tokenfuse_export.output import output_errors, work_beside
 from tokenfuse_export.tensorrt.attentions import num_attentions
 from tokenfuse_export.tensorrt.builder import BuiltEngine, build_engine
 from tokenfuse_export.tensorrt.flavours import TensorRT, find_tensorrt
@@ -81,38 +80,37 @@ def build_engines(
     """
     trt = find_tensorrt(flavour)
     resolved = resolve_targets(trt, targets)
-    check_output(output, overwrite=overwrite)
+    check_output(output, overwrite=overwrite, source=find_bundle(bundle))
     read = read_bundle(find_bundle(bundle))
     plan = plan_build(read.config, precision=precision, batches=batches, budgets=budgets)
     cache = None if timing_cache is None else pathlib.Path(timing_cache)
     timings = None if cache is None else read_timings(trt, cache)
     here, _ = current_target()
     path = pathlib.Path(output).absolute()
-    with output_errors("the engines", path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Beside the output: what fits here fits there, and a full disk shows before the end.
-        with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as name:
-            work = pathlib.Path(name)
-            report(resolved[0].name, "graphs", 0.0, "comparing with PyTorch")
-            source = with_graphs(read, plan.graph_precision, work)
-            report(resolved[0].name, "graphs", 1.0, "done")
-            groups: dict[str, pathlib.Path] = {}
-            rows: list[FileRow] = []
-            reports = []
-            for target in resolved:
-                folder = work / f"{target.name}-{plan.precision}"
+    with work_beside("the engines", path) as work:
+        report(resolved[0].name, "graphs", 0.0, "comparing with PyTorch")
+        source = with_graphs(read, plan.graph_precision, work)
+        report(resolved[0].name, "graphs", 1.0, "done")
+        groups: dict[str, pathlib.Path] = {}
+        rows: list[FileRow] = []
+        reports = []
+        for target in resolved:
+            folder = work / f"{target.name}-{plan.precision}"
+            with output_errors("the engines", path):
                 folder.mkdir()
                 done, timings = _build_target(trt, source, plan, target, folder, timings, report)
-                group, proof = engine_group(target.name, plan.precision), NOT_HERE
-                if target.name == here:
-                    report(target.name, "verify", 0.0, "comparing with PyTorch")
-                    proof = prove_engines(source.bundle.path, {group: folder}, work, plan.precision)
-                    report(target.name, "verify", 1.0, "done")
-                    done = done.with_warning(proof.doubt)
+            group, proof = engine_group(target.name, plan.precision), NOT_HERE
+            if target.name == here:
+                report(target.name, "verify", 0.0, "comparing with PyTorch")
+                proof = prove_engines(source.bundle.path, {group: folder}, work, plan.precision)
+                report(target.name, "verify", 1.0, "done")
+                done = done.with_warning(proof.doubt)
+                with output_errors("the engines", path):
                     (folder / REPORT_FILE).write_bytes(done.to_json())
-                reports.append(done)
-                groups[group] = folder
-                rows += _card_rows(done, group, proof)
+            reports.append(done)
+            groups[group] = folder
+            rows += _card_rows(done, group, proof)
+        with output_errors("the engines", path):
             card = card_with(source.bundle.card, rows)
             add_groups(source.bundle.path, path, groups, card=card, overwrite=overwrite)
     if cache is not None and timings is not None:

@@ -48,7 +48,9 @@ class Answers:
 
     Attributes:
         same: id by id.
-        ties: others, where the reference's own two best logits were nearer than the bound.
+        ties: others, where the reference's own two best logits were as near as the errors there.
+        unsure: in which the reference's two best were somewhere within r of each other, whatever
+            a runtime makes of them: no more may be ties.
         total: of all inputs at all budgets.
         cache: the largest difference between the log-probabilities of a runtime's own ids, written
             one by one and computed all at once, over the root mean square of the logits.
@@ -56,6 +58,7 @@ class Answers:
 
     same: int
     ties: int
+    unsure: int
     total: int
     cache: float
 
@@ -82,13 +85,15 @@ def _finite(figures: dict[str, float]) -> dict[str, float | None]:
 
 def _stage_error(got: NDArray[np.float32], want: NDArray[np.float32]) -> StageError:
     x, y = got.astype(np.float64).ravel(), want.astype(np.float64).ravel()
-    if not np.isfinite(x).all():
+    if not (np.isfinite(x).all() and np.isfinite(y).all()):
         return _NOT_FINITE
-    worst = float(np.abs(x - y).max())
+    worst, size = float(np.abs(x - y).max()), float(np.sqrt(np.mean(y**2)))
+    if not worst:
+        return StageError()  # Also where all of both is zero, which has no size and no angle.
     norms = float(np.linalg.norm(x) * np.linalg.norm(y))
     return StageError(
         max_abs=worst,
-        max_rel=worst / float(np.sqrt(np.mean(y**2))),
+        max_rel=worst / size if size else math.inf,
         cosine=float(x @ y) / norms if norms else 0.0,
     )
 
@@ -100,9 +105,16 @@ def compare(pairs: Iterable[tuple[Trace, Wanted]], bound: Bound) -> Comparison:
         for name, want in wanted.trace.stages.items():
             tally.add_stage(name, wanted.token_budget, got.stages[name], want)
         tally.add_answer(got, wanted)
+    tally.check_ties()
     return Comparison(
         stages=tally.stages,
-        answers=Answers(same=tally.same, ties=tally.ties, total=tally.total, cache=tally.cache),
+        answers=Answers(
+            same=tally.same,
+            ties=tally.ties,
+            unsure=tally.unsure,
+            total=tally.total,
+            cache=tally.cache,
+        ),
         faults=tuple(tally.faults),
     )
 
@@ -114,7 +126,7 @@ class _Tally:
         self._bound = bound
         self.stages = dict.fromkeys(STAGES, StageError())
         self.faults: list[str] = []
-        self.same = self.ties = self.total = 0
+        self.same = self.ties = self.unsure = self.total = 0
         self.cache = 0.0
 
     def add_stage(
@@ -134,9 +146,10 @@ class _Tally:
     def add_answer(self, got: Trace, wanted: Wanted) -> None:
         where = f"at budget {wanted.token_budget}"
         self.total += 1
+        self.unsure += bool((wanted.margins <= self._bound.share * wanted.sizes).any())
         error = _cache_error(got)
         self.cache = max(self.cache, error)
-        if error > self._bound.cache:
+        if not error <= self._bound.cache:
             self.faults.append(
                 f"the cache {where} changes log-probabilities by {error:.1e} > "
                 f"{self._bound.cache:.1e} of the logits' root mean square"
@@ -149,14 +162,22 @@ class _Tally:
         else:
             self.faults.append(f"another answer {where}, where the reference was sure")
 
+    def check_ties(self) -> None:
+        """At the end: a few answers may be ties, and of a model that is sure of all, none."""
+        if self.ties > self.unsure:
+            self.faults.append(
+                f"{self.ties} other answers of {self.total}, though the reference was unsure of "
+                f"{self.unsure} at most"
+            )
+
 
 def _stage_faults(where: str, error: StageError, most: float, least_cosine: float) -> Iterator[str]:
     if not math.isfinite(error.max_abs):
         yield f"{where} have NaN or infinity"
         return
-    if error.max_abs > most:
+    if not error.max_abs <= most:
         yield f"{where} are off by {error.max_abs:.1e} > {most:.1e}"
-    if error.cosine < least_cosine:
+    if not error.cosine >= least_cosine:
         yield f"{where} have a cosine of {error.cosine:.6f} < {least_cosine:.6f}"
 
 
@@ -172,11 +193,14 @@ def _cache_error(got: Trace) -> float:
         return math.inf
     at_once = log_probs_of(got.logits, got.ids)
     sizes = np.sqrt(np.mean(got.logits.astype(np.float64) ** 2, axis=1))
-    return float((np.abs(got.log_probs - at_once) / sizes).max())
+    # Logits that are all zero have no size: the difference as it is.
+    return float((np.abs(got.log_probs - at_once) / np.where(sizes > 0, sizes, 1)).max())
 
 
 def _is_tie(got: Trace, wanted: Wanted, first_other: int, bound: Bound) -> bool:
     if first_other >= min(len(got.ids), len(wanted.trace.ids)):
         return False  # One of them is the beginning of the other.
-    size = float(wanted.sizes[first_other])
-    return bool(wanted.margins[first_other] <= bound.logit(size))
+    # Up to here the ids are the same, and so is what these logits were computed of.
+    error_V = got.logits[first_other].astype(np.float64) - wanted.trace.logits[first_other]
+    most = bound.tie(float(wanted.sizes[first_other]), float(error_V.std()))
+    return bool(wanted.margins[first_other] <= most)

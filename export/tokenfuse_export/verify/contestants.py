@@ -14,14 +14,16 @@ from tokenfuse_sdk.bundle import Bundle
 from tokenfuse_sdk.bundle.files import read_file
 from tokenfuse_sdk.config import ModelConfig
 from tokenfuse_sdk.engine_file import ENGINE_FILE, EngineFile
+from tokenfuse_sdk.engine_key import EngineKey
 from tokenfuse_sdk.errors import DeviceError, PrecisionError, UnsupportedModelError
 from tokenfuse_sdk.mapped_file import map_plain_file
 from tokenfuse_sdk.runtime import place
 from tokenfuse_sdk.runtime.graphs import GraphExecutor, GraphRuntime
 from tokenfuse_sdk.runtime.onnxruntime import OnnxRuntimeExecutor
 from tokenfuse_sdk.runtime.opening import open_bundle
-from tokenfuse_sdk.runtime.placement import PRECISIONS, graph_precisions
+from tokenfuse_sdk.runtime.placement import PRECISIONS, Placement, graph_precisions
 from tokenfuse_sdk.runtime.protocol import Capabilities
+from tokenfuse_sdk.runtime.tensorrt.flavours import installed_flavours
 
 __all__ = ["Contestant", "NotHereError", "contestants_of", "graph_contestants"]
 
@@ -58,12 +60,22 @@ def contestants_of(bundle: Bundle) -> Iterator[Contestant]:
 
 def _native(bundle: Bundle, device: str, precision: str) -> Contestant:
     def open_it() -> Compared:
+        placement = _placed(device, precision, "native")
         try:
-            return open_bundle(bundle, place(device, precision))
-        except (DeviceError, UnsupportedModelError) as error:
+            return open_bundle(bundle, placement)
+        except UnsupportedModelError as error:
+            # An engine that has no models of this kind; a device that fails is a failure.
             raise NotHereError(str(error)) from error
 
     return Contestant(runtime="native", where=device, precision=precision, open=open_it)
+
+
+def _placed(device: str, precision: str, backend: str) -> Placement:
+    """Where it would run; what fails from then on is no lack of a device."""
+    try:
+        return place(device, precision, backend=backend)
+    except (DeviceError, PrecisionError) as error:
+        raise NotHereError(str(error)) from error
 
 
 def _absent(runtime: str, reason: str, where: str = "") -> Contestant:
@@ -88,11 +100,7 @@ def _with_graphs(
 
 
 def _open_onnxruntime(bundle: Bundle, precision: str) -> Compared:
-    try:
-        placement = place("cpu", precision, backend="onnxruntime")
-    except (DeviceError, PrecisionError) as error:
-        raise NotHereError(str(error)) from error
-    return open_bundle(bundle, placement)
+    return open_bundle(bundle, _placed("cpu", precision, "onnxruntime"))
 
 
 def _open_openvino(bundle: Bundle, precision: str) -> Compared:
@@ -119,36 +127,37 @@ def _graph_runtime(config: ModelConfig, executor: GraphExecutor, precision: str)
 def _tensorrt(bundle: Bundle) -> Iterator[Contestant]:
     for name in bundle.engine_names:
         target, precision = name.split("-")
+        key = _key_of(bundle, f"engines/{name}/{ENGINE_FILE}")
         yield Contestant(
             runtime="tensorrt",
             where=target,
             precision=precision,
-            open=lambda t=target, p=precision: _open_tensorrt(bundle, t, p),  # type: ignore[misc]
-            token_budgets=_budgets_of(bundle, f"engines/{name}/{ENGINE_FILE}"),
+            open=lambda t=target, p=precision, f=key.flavour: _open_tensorrt(  # type: ignore[misc]
+                bundle, t, p, f
+            ),
+            token_budgets=key.budgets,
         )
     if not bundle.engine_names:
         yield _absent("tensorrt", "the bundle has no engines: `tokenfuse build` adds them")
 
 
-def _budgets_of(bundle: Bundle, name: str) -> tuple[int, ...]:
+def _key_of(bundle: Bundle, name: str) -> EngineKey:
     """What engines were built for, without a look at them."""
     entry = bundle.manifest.files[name]
-    return EngineFile.from_json(read_file(bundle.path / name, entry.size, entry)).key.budgets
+    return EngineFile.from_json(read_file(bundle.path / name, entry.size, entry)).key
 
 
-def _open_tensorrt(bundle: Bundle, target: str, precision: str) -> Compared:
+def _open_tensorrt(bundle: Bundle, target: str, precision: str, flavour: str) -> Compared:
     from tokenfuse_sdk.runtime import tensorrt
 
-    reason = tensorrt.unavailable_reason()
-    if reason is not None:
-        raise NotHereError(reason)
+    placement = _placed("cuda", precision, "tensorrt")
     here = tensorrt.device_target(tensorrt.open_device())
     if here != target:
         raise NotHereError(f"the engines are for {target}, the device is {here}")
-    try:
-        return open_bundle(bundle, place("cuda", precision, backend="tensorrt"))
-    except DeviceError as error:
-        raise NotHereError(str(error)) from error
+    if flavour not in installed_flavours():
+        raise NotHereError(f"the engines are of {flavour}, which is not installed")
+    # They are for what is here: whatever keeps them from running is a failure.
+    return open_bundle(bundle, placement)
 
 
 def graph_contestants(
@@ -157,10 +166,7 @@ def graph_contestants(
     """Who reads ONNX files from a folder."""
 
     def onnxruntime() -> Compared:
-        try:
-            placement = place("cpu", precision, backend="onnxruntime")
-        except (DeviceError, PrecisionError) as error:
-            raise NotHereError(str(error)) from error
+        placement = _placed("cpu", precision, "onnxruntime")
         files = {
             path.name: map_plain_file(path, max_bytes=_MOST_BYTES) for path in folder.iterdir()
         }

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from types import ModuleType
 from typing import Any
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from tokenfuse_sdk.errors import DeviceError, UnsupportedModelError
 from tokenfuse_sdk.graphs import GRAPHS
+from tokenfuse_sdk.runtime.graphs.failure import failure_told
 
 __all__ = ["OpenVinoExecutor", "load_openvino"]
 
@@ -32,15 +33,11 @@ def load_openvino() -> ModuleType:
         ) from error
 
 
-@contextlib.contextmanager
-def _failure_told(what: str) -> Iterator[None]:
-    try:
-        yield
-    except RuntimeError as error:  # What all of its errors are.
-        lines = str(error).strip().splitlines()
-        raise UnsupportedModelError(
-            f"OpenVINO cannot {what}: {lines[-1] if lines else 'it does not say why'}"
-        ) from error
+def _failure_told(what: str) -> AbstractContextManager[None]:
+    """All of its errors are RuntimeErrors, which say at their end what is wrong."""
+    return failure_told(
+        f"OpenVINO cannot {what}", RuntimeError, lambda error: UnsupportedModelError, line=-1
+    )
 
 
 class OpenVinoExecutor:

@@ -50,11 +50,7 @@ class Row:
         }
         if self.comparison is None:
             return facts
-        bound = BOUNDS[self.precision]
-        allowed = {"max_rel": bound.worst, "cosine": bound.cosine, "cache": bound.cache}
-        if self.precision == "fp32":
-            allowed["logits_max_abs"] = bound.most_logit
-        return facts | self.comparison.to_dict() | {"bound": allowed}
+        return facts | self.comparison.to_dict() | {"bound": BOUNDS[self.precision].to_dict()}
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

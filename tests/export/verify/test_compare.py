@@ -24,11 +24,11 @@ def log_probs_of(logits_AV, ids):
 
 @pytest.fixture
 def wanted():
-    """Answers 2, 3, 1; sure of the first and the last, but of the second by 0.005 alone."""
+    """Answers 2, 3, 1; sure of the first and the last, but of the second by 0.001 alone."""
     rng = np.random.default_rng(3)
     logits = np.zeros((3, VOCAB), np.float32)
     logits[[0, 1, 2], [2, 3, 1]] = 2.0, 1.0, 2.0
-    logits[1, 4] = 0.995
+    logits[1, 4] = 0.999
     ids = np.array([2, 3, 1], np.int32)
     sizes = np.sqrt(np.mean(logits.astype(np.float64) ** 2, axis=1))
     trace = Trace(
@@ -42,7 +42,7 @@ def wanted():
         question=question,
         token_budget=4,
         trace=trace,
-        margins=np.array([2.0, 0.005, 2.0]),
+        margins=np.array([2.0, 0.001, 2.0]),
         sizes=sizes,
     )
 
@@ -51,8 +51,10 @@ def changed(wanted, **fields):
     return compare([(dataclasses.replace(wanted.trace, **fields), wanted)], BOUND)
 
 
-def answering(wanted, *ids):
+def answering(wanted, *ids, second=0.0):
+    """Ids, of the reference's logits; those of the second step with `second` added by turns."""
     logits = np.resize(wanted.trace.logits, (len(ids), VOCAB))
+    logits[1:2] += second * np.array([0, 1, -1, -1, 1], np.float32)
     return changed(
         wanted,
         ids=np.array(ids, np.int32),
@@ -70,9 +72,74 @@ def test_the_same_is_without_fault(wanted):
 
 @pytest.mark.parametrize("ids", [(2, 4, 1), (2, 4)])
 def test_another_id_where_the_reference_was_not_sure_is_a_tie(wanted, ids):
-    found = answering(wanted, *ids)
+    # 0.001 between the two; the errors turn them.
+    found = answering(wanted, *ids, second=0.003)
     assert found.faults == ()
-    assert (found.answers.same, found.answers.ties) == (0, 1)
+    assert (found.answers.same, found.answers.ties, found.answers.unsure) == (0, 1, 1)
+
+
+@pytest.mark.parametrize("second", [0.0, 0.0001])
+def test_an_id_that_its_errors_do_not_explain_is_a_fault(wanted, second):
+    """Within the bound of the precision, but this runtime is far better than that."""
+    found = answering(wanted, 2, 4, 1, second=second)
+    assert found.faults == ("another answer at budget 4, where the reference was sure",)
+
+
+def test_errors_of_the_two_best_alone_are_a_fault(wanted):
+    """What is seldom off, and then turns an answer, is no noise."""
+    logits = np.zeros((3, 400), np.float32)
+    logits[:, :VOCAB] = wanted.trace.logits
+    size = np.sqrt(np.mean(logits.astype(np.float64) ** 2, axis=1))
+    want = dataclasses.replace(
+        wanted, trace=dataclasses.replace(wanted.trace, logits=logits), sizes=size
+    )
+    logits = logits.copy()
+    logits[1, 4] += 0.0012
+    ids = np.array([2, 4, 1], np.int32)
+    fields = {"ids": ids, "logits": logits, "log_probs": log_probs_of(logits, ids)}
+    trace = dataclasses.replace(want.trace, **fields)
+    found = compare([(trace, want)], Bound(share=0.1))
+    assert found.faults == ("another answer at budget 4, where the reference was sure",)
+
+
+def test_a_model_that_is_sure_may_not_have_ties(wanted):
+    """Errors as large as the precision allows would explain any; r is what they usually are."""
+    wanted = dataclasses.replace(wanted, margins=np.array([2.0, 0.2, 2.0]))
+    logits = wanted.trace.logits.copy()
+    logits[1] += 0.1 * np.array([0, 1, -1, -1, 1], np.float32)
+    ids = np.array([2, 4, 1], np.int32)
+    fields = {"ids": ids, "logits": logits, "log_probs": log_probs_of(logits, ids)}
+    trace = dataclasses.replace(wanted.trace, **fields)
+    found = compare([(trace, wanted)] * 2, Bound(share=0.2))
+    assert found.faults == ("2 other answers of 2, though the reference was unsure of 0 at most",)
+    assert (found.answers.ties, found.answers.unsure) == (2, 0)
+
+
+def test_logits_that_are_all_zero(wanted):
+    """They have no size: the same is the same, and anything else is a fault."""
+    stages = wanted.trace.stages | {"logits": np.zeros((3, VOCAB), np.float32)}
+    zero = np.zeros((3, VOCAB), np.float32)
+    ids = np.zeros(3, np.int32)
+    trace = dataclasses.replace(
+        wanted.trace, stages=stages, ids=ids, logits=zero, log_probs=log_probs_of(zero, ids)
+    )
+    want = dataclasses.replace(wanted, trace=trace, margins=np.zeros(3), sizes=np.zeros(3))
+    found = compare([(trace, want)], BOUND)
+    assert found.faults == ()
+    assert found.stages["logits"].cosine == 1
+    other = dataclasses.replace(trace, stages=stages | {"logits": zero + np.float32(1e-9)})
+    found = compare([(other, want)], BOUND)
+    assert len(found.faults) == 2
+    assert "logits at budget 4 are off by" in found.faults[0]
+    assert found.to_dict()["stages"]["logits"]["max_rel"] is None
+
+
+def test_a_reference_that_is_not_finite_is_a_fault(wanted):
+    stages = {name: array.copy() for name, array in wanted.trace.stages.items()}
+    stages["logits"][0, 0] = np.nan
+    want = dataclasses.replace(wanted, trace=dataclasses.replace(wanted.trace, stages=stages))
+    found = compare([(wanted.trace, want)], BOUND)
+    assert found.faults == ("logits at budget 4 have NaN or infinity",)
 
 
 @pytest.mark.parametrize("ids", [(3, 3, 1), (2, 3, 4), (2, 3), (2,), (2, 3, 1, 1)])
