@@ -24,6 +24,7 @@ __all__ = [
     "atomic_folder",
     "check_folder_beside",
     "check_output_file",
+    "one_writer",
     "sync_folder",
     "write_file",
     "write_output",
@@ -200,6 +201,33 @@ def _remove(folder: pathlib.Path) -> None:
             if path.is_dir() and not path.is_symlink():
                 path.chmod(0o700)
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def one_writer(target: pathlib.Path) -> Iterator[None]:
+    """Hold what lies beside `target` against others that call this, where the system can.
+
+    For the moments from a look at the target to its exchange; a process that ends lets go.
+    """
+    if os.name != "posix":
+        yield
+        return
+    import fcntl
+
+    try:
+        # The folder that it lies in: the target itself is exchanged for another one.
+        descriptor = os.open(_with_a_name(target).parent, os.O_RDONLY)
+    except OSError:
+        # It may not be listed, or is not there: who writes will say so.
+        yield
+        return
+    try:
+        # Some network file systems have no locks.
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _exchange(first: pathlib.Path, second: pathlib.Path) -> bool:

@@ -8,6 +8,7 @@ from `TokenfuseError`, and from the built-in a caller would expect, so that
 from __future__ import annotations
 
 __all__ = [
+    "BundleChangedError",
     "BundleError",
     "BundleExistsError",
     "BundleFormatError",
@@ -123,6 +124,10 @@ class BundleMissingFileError(BundleError, FileNotFoundError):
 
 class BundleExistsError(BundleError, FileExistsError):
     """A bundle would be written over an existing path."""
+
+
+class BundleChangedError(BundleError):
+    """Another wrote the bundle while something was made to be added to it."""
 
 
 class BundleVersionError(BundleError):

@@ -8,6 +8,7 @@ import pathlib
 from collections.abc import Callable, Iterable, Sequence
 
 from tokenfuse_export.card_rows import card_with, parity_of
+from tokenfuse_export.checks import added_to, check_kept_graphs
 from tokenfuse_export.output import output_errors, work_beside
 from tokenfuse_export.reference import open_bundle, reference_of
 from tokenfuse_export.to_onnx import DEFAULT_OPSET, OnnxExport, export_onnx
@@ -62,10 +63,12 @@ def export_bundle(
         BundlePathError: `output` lies in the bundle.
         BundleExistsError: `output` is there, and is no bundle or `overwrite` was not given.
         OutputPathError: it cannot be written, or the disk is full.
+        BundleChangedError: another added to the bundle meanwhile.
         ExportError and others: of `export_onnx`. Nothing is left of what was begun.
     """
     check_output(output, overwrite=overwrite, source=find_bundle(bundle))
     read = open_bundle(bundle)
+    check_kept_graphs(read, precisions)
     target = pathlib.Path(output).absolute()
     tell = progress or (lambda what: None)
     with work_beside("the graphs", target) as work:
@@ -88,6 +91,7 @@ def export_bundle(
                 {f"onnx/{precision}": done.folder / precision for precision in done.precisions},
                 golden=golden,
                 card=card,
+                based_on=added_to(read, target),
                 overwrite=overwrite,
             )
     return BundleExport(path=target, opset=done.opset, verified=done.verified, files=rows)

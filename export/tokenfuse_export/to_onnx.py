@@ -196,6 +196,6 @@ def need_packages() -> None:
     lacking = [name for name in needed if importlib.util.find_spec(name) is None]
     if lacking:
         raise ExportError(
-            f"exporting to ONNX needs the packages {', '.join(lacking)}; install them with "
-            "`pip install 'tokenfuse-sdk[export]'`"
+            f"exporting to ONNX needs the packages {', '.join(lacking)}; run "
+            f"`pip install {' '.join(lacking)}`"
         )

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import stat
+import threading
 import tracemalloc
 
 import numpy as np
@@ -263,3 +264,42 @@ def test_a_bundle_does_not_replace_a_folder_that_holds_its_source(bundle):
     with pytest.raises(errors.BundlePathError, match="lie one in the other"):
         add_groups(bundle, bundle.parent, {}, overwrite=True)
     read_bundle(bundle)
+
+
+def test_what_another_added_meanwhile_is_not_lost(bundle, make_group):
+    began = read_bundle(bundle)
+    add_groups(bundle, bundle, {"onnx/fp16": make_group("onnx/fp16", bundle)}, overwrite=True)
+    groups = {"onnx/fp32": make_group("onnx/fp32", bundle)}
+    with pytest.raises(errors.BundleChangedError, match="onnx/fp32"):
+        add_groups(bundle, bundle, groups, based_on=began.manifest, overwrite=True)
+    assert read_bundle(bundle).onnx_precisions == ("fp16",)
+    now = read_bundle(bundle).manifest
+    add_groups(bundle, bundle, groups, based_on=now, overwrite=True)
+    assert read_bundle(bundle).onnx_precisions == ("fp32", "fp16")
+
+
+def test_writers_of_one_bundle_take_turns(bundle, make_group):
+    precisions = ("fp32", "fp16", "bf16", "int8")
+    groups = {name: make_group(f"onnx/{name}", bundle) for name in precisions}
+    failures = []
+
+    def add(name: str) -> None:
+        for _ in range(50):
+            try:
+                began = read_bundle(bundle).manifest
+                add_groups(
+                    bundle, bundle, {f"onnx/{name}": groups[name]}, based_on=began, overwrite=True
+                )
+                return
+            # A reader may meet an exchange in the middle.
+            except errors.BundleError:
+                continue
+        failures.append(name)
+
+    threads = [threading.Thread(target=add, args=(name,)) for name in precisions]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    assert set(read_bundle(bundle).onnx_precisions) == set(precisions)

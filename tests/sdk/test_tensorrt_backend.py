@@ -88,7 +88,7 @@ def test_packages_that_are_not_installed():
     lacking = _reason_without("cuda", "tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings")
     assert "no TensorRT is installed (neither tensorrt nor tensorrt_rtx)" in lacking
     assert "the package cuda-bindings is not installed" in lacking
-    assert lacking.count("pip install 'tokenfuse-sdk[tensorrt]'") == 2
+    assert lacking.count("pip install tensorrt-rtx-cu13-libs") == 2
     assert "cuda-bindings" not in _reason_without("tensorrt", "tensorrt_rtx_bindings")
 
 

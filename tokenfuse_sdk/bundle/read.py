@@ -40,7 +40,7 @@ from tokenfuse_sdk.strict_json import parse_object
 from tokenfuse_sdk.tokenizer import Tokenizer, is_control
 from tokenfuse_sdk.weights import expected_tensors
 
-__all__ = ["Bundle", "read_bundle"]
+__all__ = ["Bundle", "read_bundle", "read_manifest"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,6 +153,15 @@ def _read_config(data: bytes) -> ModelConfig:
         raise ConfigError(f"config.json: {error}") from error
 
 
+def read_manifest(folder: pathlib.Path) -> Manifest:
+    """What a bundle says that it holds, without a look at it.
+
+    Raises:
+        BundleError: it cannot be read, or says what the format does not have.
+    """
+    return parse_manifest(read_file(folder / MANIFEST_NAME, MANIFEST_CAP, None))
+
+
 def read_bundle(path: str | os.PathLike[str], *, with_record: bool = True) -> Bundle:
     """Read and verify a bundle; nothing large is read before its size is known to be right.
 
@@ -166,7 +175,7 @@ def read_bundle(path: str | os.PathLike[str], *, with_record: bool = True) -> Bu
     """
     folder = folder_of(path)
     in_groups = check_folder(folder)
-    manifest = parse_manifest(read_file(folder / MANIFEST_NAME, MANIFEST_CAP, None))
+    manifest = read_manifest(folder)
     check_groups(folder, in_groups, manifest)
 
     def read(name: str) -> bytes:

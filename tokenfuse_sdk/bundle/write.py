@@ -9,16 +9,21 @@ from collections.abc import Mapping
 import numpy as np
 from safetensors.numpy import save
 
-from tokenfuse_sdk.atomic import atomic_folder, check_folder_beside
+from tokenfuse_sdk.atomic import atomic_folder, check_folder_beside, one_writer
 from tokenfuse_sdk.bundle.card import files_table, rows_without, with_files_table
 from tokenfuse_sdk.bundle.folder import check_group_folder, folder_of
 from tokenfuse_sdk.bundle.groups import check_complete, check_group_name
-from tokenfuse_sdk.bundle.manifest import MANIFEST_NAME, file_cap, make_manifest
+from tokenfuse_sdk.bundle.manifest import MANIFEST_NAME, Manifest, file_cap, make_manifest
 from tokenfuse_sdk.bundle.precisions import PRECISIONS_NAME, PrecisionRecord
-from tokenfuse_sdk.bundle.read import Bundle, read_bundle
+from tokenfuse_sdk.bundle.read import Bundle, read_bundle, read_manifest
 from tokenfuse_sdk.bundle.rewrite import json_bytes, rewrite
 from tokenfuse_sdk.config import ModelConfig
-from tokenfuse_sdk.errors import BundleExistsError, BundlePathError, BundleSizeError
+from tokenfuse_sdk.errors import (
+    BundleChangedError,
+    BundleExistsError,
+    BundlePathError,
+    BundleSizeError,
+)
 from tokenfuse_sdk.preprocess import PreprocessConfig
 
 __all__ = ["add_groups", "check_output", "check_record", "record_precisions", "write_bundle"]
@@ -164,10 +169,11 @@ def record_precisions(
         BundleExistsError, BundlePathError, BundleError, ConfigError: as `check_record`; nothing
             is changed.
     """
-    bundle = check_record(path, overwrite=overwrite)
-    # A record of another model ends where the new bundle is read.
-    contents = {PRECISIONS_NAME: json_bytes(record.to_dict())}
-    rewrite(bundle, bundle.path, contents=contents, overwrite=True)
+    with one_writer(folder_of(path)):
+        bundle = check_record(path, overwrite=overwrite)
+        # A record of another model ends where the new bundle is read.
+        contents = {PRECISIONS_NAME: json_bytes(record.to_dict())}
+        rewrite(bundle, bundle.path, contents=contents, overwrite=True)
 
 
 def add_groups(
@@ -177,6 +183,7 @@ def add_groups(
     *,
     golden: Mapping[str, np.ndarray] | None = None,
     card: str | None = None,
+    based_on: Manifest | None = None,
     overwrite: bool = False,
 ) -> None:
     """Write a bundle with groups added or replaced, in one step, after reading it back.
@@ -190,6 +197,8 @@ def add_groups(
         golden: in place of the source's.
         card: in place of the source's; without one, that loses the table's rows of the groups,
             which tell of the files that were there.
+        based_on: what `target` held when the groups were begun, where it is what they are added
+            to.
         overwrite: replace a bundle that is there; anything else is never replaced.
 
     Raises:
@@ -198,6 +207,7 @@ def add_groups(
             or the target lies in the source.
         BundleMissingFileError: a group is not complete.
         BundleHashError: graphs that were exported from other weights.
+        BundleChangedError: the target is not `based_on` any more: another added to it meanwhile.
         BundleError, ConfigError: what was given does not make a valid bundle; nothing is left.
     """
     path = folder_of(target)
@@ -220,4 +230,13 @@ def add_groups(
     if card is not None:
         contents["README.md"] = card.encode("utf-8")
     _check_caps({name: len(data) for name, data in contents.items()})
-    rewrite(bundle, path, contents=contents, groups=folders, overwrite=overwrite)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with one_writer(path):
+        # Once more: another may have been here since.
+        check_output(path, overwrite=overwrite, source=source)
+        if based_on is not None and read_manifest(path) != based_on:
+            raise BundleChangedError(
+                f"another wrote {path} while {', '.join(folders)} was made; run it again, to add "
+                "to what is there now"
+            )
+        rewrite(bundle, path, contents=contents, groups=folders, overwrite=overwrite)

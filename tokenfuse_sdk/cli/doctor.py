@@ -55,6 +55,8 @@ def _model(name: str) -> dict[str, Any]:
     from tokenfuse_sdk.shipped import find_bundle
 
     bundle = read_bundle(find_bundle(name))
+    for precision in bundle.onnx_precisions:
+        bundle.open_group(f"onnx/{precision}")
     exact = open_runtime(bundle.config, bundle.weights, place("cpu", "fp32"))
     error = golden_error(bundle, exact)
     choice = choose_precision(place(), bundle)

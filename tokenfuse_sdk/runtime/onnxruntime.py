@@ -19,7 +19,8 @@ from tokenfuse_sdk.runtime.graphs.failure import failure_told
 
 __all__ = ["BATCHES", "INSTALL", "OnnxRuntimeExecutor", "load_onnxruntime"]
 
-INSTALL = "pip install 'tokenfuse-sdk[onnx]'"
+# Not an extra of ours: the name of this package may be another's on an index.
+INSTALL = "pip install onnxruntime"
 # Members of one call: it takes any number, but memory grows with it.
 BATCHES = tuple(range(1, 9))
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"

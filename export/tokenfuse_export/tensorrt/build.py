@@ -8,6 +8,7 @@ import pathlib
 from collections.abc import Callable, Sequence
 
 from tokenfuse_export.card_rows import card_with
+from tokenfuse_export.checks import added_to, check_kept_graphs
 from tokenfuse_export.output import output_errors, work_beside
 from tokenfuse_export.tensorrt.attentions import num_attentions
 from tokenfuse_export.tensorrt.builder import BuiltEngine, build_engine
@@ -76,12 +77,14 @@ def build_engines(
         TargetError, PrecisionError, TokenBudgetError, ConfigError: a wrong argument.
         BundleExistsError: `output` is there, and `overwrite` was not given.
         OutputPathError: it cannot be written, or the disk is full.
+        BundleChangedError: another added to the bundle meanwhile.
         BundleError: the bundle is missing or damaged.
     """
     trt = find_tensorrt(flavour)
     resolved = resolve_targets(trt, targets)
     check_output(output, overwrite=overwrite, source=find_bundle(bundle))
     read = read_bundle(find_bundle(bundle))
+    check_kept_graphs(read)
     plan = plan_build(read.config, precision=precision, batches=batches, budgets=budgets)
     cache = None if timing_cache is None else pathlib.Path(timing_cache)
     timings = None if cache is None else read_timings(trt, cache)
@@ -112,7 +115,14 @@ def build_engines(
             rows += _card_rows(done, group, proof)
         with output_errors("the engines", path):
             card = card_with(source.bundle.card, rows)
-            add_groups(source.bundle.path, path, groups, card=card, overwrite=overwrite)
+            add_groups(
+                source.bundle.path,
+                path,
+                groups,
+                card=card,
+                based_on=added_to(read, path),
+                overwrite=overwrite,
+            )
     if cache is not None and timings is not None:
         write_timings(cache, timings)
     return tuple(reports)

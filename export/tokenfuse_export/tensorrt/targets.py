@@ -11,6 +11,7 @@ from tokenfuse_export.tensorrt.flavours import TensorRT
 from tokenfuse_sdk.engine_key import TARGET
 from tokenfuse_sdk.errors import DeviceError
 from tokenfuse_sdk.runtime.tensorrt.availability import device_target, open_device
+from tokenfuse_sdk.runtime.tensorrt.flavours import INSTALL
 
 __all__ = ["CURRENT", "Target", "current_target", "resolve_targets"]
 
@@ -91,7 +92,7 @@ def _resolve(trt: TensorRT, word: str) -> Target:
             f"JetPack: `tokenfuse build -m BUNDLE -o BUNDLE --target {CURRENT} --overwrite`"
         )
     elif not flavour.chooses_target:
-        what += "; build there, or install TensorRT-RTX (`pip install 'tokenfuse-sdk[tensorrt]'`)"
+        what += f"; build there, or install TensorRT-RTX (`{INSTALL}`)"
     else:
         what += "; name one of these"
     raise TargetError(f"target={word}: {what}")

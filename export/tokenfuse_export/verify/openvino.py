@@ -29,7 +29,7 @@ def load_openvino() -> ModuleType:
         return importlib.import_module("openvino")
     except ImportError as error:
         raise DeviceError(
-            f"the package openvino is not installed ({error}): pip install 'tokenfuse-sdk[peers]'"
+            f"the package openvino is not installed ({error}): pip install openvino"
         ) from error
 
 

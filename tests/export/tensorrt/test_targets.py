@@ -88,7 +88,7 @@ def test_none_installed(monkeypatch):
     with pytest.raises(EngineBuildError) as caught:
         find_tensorrt()
     said = str(caught.value)
-    for words in ("TensorRT or TensorRT-RTX", "pip install 'tokenfuse-sdk[tensorrt]'", "JetPack"):
+    for words in ("TensorRT or TensorRT-RTX", "pip install tensorrt-rtx-cu13-libs", "JetPack"):
         assert words in said
 
 

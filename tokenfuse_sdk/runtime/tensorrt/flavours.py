@@ -18,7 +18,7 @@ __all__ = [
     "load_flavour",
 ]
 
-INSTALL = "pip install 'tokenfuse-sdk[tensorrt]'"
+INSTALL = "pip install tensorrt-rtx-cu13-libs tensorrt-rtx-cu13-bindings cuda-bindings"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
