@@ -3,8 +3,8 @@
     python examples/foreign_runtime.py BUNDLE PICTURE QUESTION [QUESTION ...] [--runtime openvino]
 
 It needs NumPy, Pillow, `tokenizers` and the runtime, and nothing of tokenfuse: it is all that
-another program has to do. It verifies nothing: whether BUNDLE is whole and computes what it should
-is checked by `tokenfuse info` and `tokenfuse verify`. BUNDLE was written by `tokenfuse export -m scenes-nano -o BUNDLE`.
+another program has to do. It verifies nothing: `tokenfuse info` and `tokenfuse verify` tell whether
+BUNDLE is whole and computes what it should. `tokenfuse export -m scenes-nano -o BUNDLE` writes one.
 
 Shapes: B = 1 picture, H its side, N image tokens of width D, L ids of the question, A new ids of
 the answer, P those before them, V words.
