@@ -3,7 +3,8 @@
     python examples/foreign_runtime.py BUNDLE PICTURE QUESTION [QUESTION ...] [--runtime openvino]
 
 It needs NumPy, Pillow, `tokenizers` and the runtime, and nothing of tokenfuse: it is all that
-another program has to do. BUNDLE was written by `tokenfuse export -m scenes-nano -o BUNDLE`.
+another program has to do. It verifies nothing: `tokenfuse info` and `tokenfuse verify` tell whether
+BUNDLE is whole and computes what it should. `tokenfuse export -m scenes-nano -o BUNDLE` writes one.
 
 Shapes: B = 1 picture, H its side, N image tokens of width D, L ids of the question, A new ids of
 the answer, P those before them, V words.
@@ -16,6 +17,7 @@ import io
 import json
 import math
 import pathlib
+import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -186,6 +188,14 @@ def main() -> None:
     parser.add_argument("--runtime", choices=RUNTIMES, default="onnxruntime")
     parser.add_argument("--precision", default="fp32", help="a folder of BUNDLE/onnx")
     arguments = parser.parse_args()
+    try:
+        print_answers(arguments)
+    # A runtime's errors have no class in common; a program of yours may tell more of them apart.
+    except Exception as error:
+        sys.exit("error: " + " ".join(f"{type(error).__name__}: {error}".split()))
+
+
+def print_answers(arguments: argparse.Namespace) -> None:
     facts = read_facts(arguments.bundle)
     run = RUNTIMES[arguments.runtime](arguments.bundle / "onnx" / arguments.precision)
     f_BND = encode(facts, run, arguments.picture.read_bytes())

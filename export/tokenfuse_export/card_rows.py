@@ -13,22 +13,32 @@ if TYPE_CHECKING:
 
 __all__ = ["card_with", "parity_of"]
 
+_TITLES = {
+    "native": "tokenfuse",
+    "onnxruntime": "ONNX Runtime",
+    "openvino": "OpenVINO",
+    "tensorrt": "TensorRT",
+    "evaluator": "onnx evaluator",
+}
+
 
 def parity_of(rows: Iterable[Row], precision: str) -> tuple[str, str]:
-    """The worst of all runtimes: logits, and answers.
+    """The worst of all runtimes: logits, with who computed them, and answers.
 
     Args:
         rows: one or more; those that ran count.
         precision: theirs.
     """
-    found = [row.comparison for row in rows if row.comparison is not None]
+    ran = [row for row in rows if row.comparison is not None]
+    found = [row.comparison for row in ran if row.comparison is not None]
+    who = ", ".join(dict.fromkeys(_TITLES[row.runtime] for row in ran))
     logits = [comparison.stages["logits"] for comparison in found]
     same = min((comparison.answers for comparison in found), key=lambda answers: answers.same)
     if precision == "fp32":
         parity = f"max abs {max(stage.max_abs for stage in logits):.1e}"
     else:
         parity = f"cosine {min(stage.cosine for stage in logits):.5f}"
-    return parity, f"{same.same}/{same.total}"
+    return f"{parity} ({who})", f"{same.same}/{same.total}"
 
 
 def card_with(card: str, rows: Sequence[FileRow]) -> str:

@@ -120,3 +120,14 @@ def test_its_questions_are_padded_to_the_lengths_of_the_graphs(exported_nano):
     assert list(ids).count(1) == 1
     with pytest.raises(ValueError, match="has 65 tokens with its end; at most 64"):
         foreign.text_ids(facts, "star " * 64)
+
+
+@pytest.mark.parametrize("lacks", ["picture", "graphs"])
+def test_what_lacks_is_told_in_one_line(exported_nano, tmp_path, monkeypatch, lacks):
+    picture = tmp_path / "none.png" if lacks == "picture" else tf.example_images()[0]
+    more = ["--precision", "fp64"] if lacks == "graphs" else []
+    words = ["foreign", exported_nano, picture, "is there a star?", *more]
+    monkeypatch.setattr(sys, "argv", [*map(str, words)])
+    with pytest.raises(SystemExit, match=r"^error: [^\n]+\Z") as caught:
+        foreign.main()
+    assert ("none.png" if lacks == "picture" else "fp64") in caught.value.code

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tokenfuse_export.cli.lists import Integers, Words
+from tokenfuse_export.choices import CURRENT, MAX_BATCH
+from tokenfuse_export.cli.lists import Integers, Targets
 from tokenfuse_export.cli.output import existing_output_told
 from tokenfuse_sdk.cli.options import FilledPath
+from tokenfuse_sdk.engine_key import ENGINE_PRECISIONS, FLAVOURS
 
 if TYPE_CHECKING:
     from tokenfuse_export.tensorrt.report import BuildReport
@@ -23,19 +25,21 @@ __all__ = ["build"]
 @click.command()
 @click.option("-m", "--model", default="scenes-nano", show_default=True, help="Or a bundle's path.")
 @click.option("-o", "--output", type=FilledPath(path_type=pathlib.Path), required=True)
-@click.option("--precision", default="fp16", show_default=True, help="fp32, fp16, bf16 or int8.")
+@click.option(
+    "--precision", type=click.Choice(tuple(ENGINE_PRECISIONS)), default="fp16", show_default=True
+)
 @click.option(
     "--target",
     "targets",
-    type=Words(),
-    default="current",
+    type=Targets(),
+    default=CURRENT,
     show_default=True,
     help="As sm_86,sm_89; current is this machine's GPU.",
 )
 @click.option(
     "--batch",
     "batches",
-    type=Integers(),
+    type=Integers(1, MAX_BATCH),
     default="1",
     show_default=True,
     help="Pictures or questions of one call, as 1,8: a profile for each.",
@@ -49,7 +53,7 @@ __all__ = ["build"]
 )
 @click.option(
     "--flavour",
-    type=click.Choice(["tensorrt", "tensorrt_rtx"]),
+    type=click.Choice(FLAVOURS),
     default=None,
     help="Default: the first that is installed.",
 )
@@ -78,7 +82,11 @@ def build(
     OUTPUT may be the bundle itself, with --overwrite.
     """
     from tokenfuse_export.tensorrt.build import build_engines
+    from tokenfuse_export.tensorrt.flavours import find_tensorrt
+    from tokenfuse_export.tensorrt.targets import check_precision, resolve_targets
 
+    trt = find_tensorrt(flavour)
+    check_precision(trt, resolve_targets(trt, targets), precision)
     with (
         existing_output_told(output, overwrite=overwrite),
         _progress(shown=not as_json) as report,

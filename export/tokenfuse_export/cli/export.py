@@ -97,7 +97,8 @@ def _print(done: BundleExport) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("file", title=f"{done.path}, opset {done.opset}", box=box.SIMPLE)
+    table = Table(title=f"{done.path}, opset {done.opset}", box=box.SIMPLE)
+    table.add_column("file", no_wrap=True)
     for heading in ("MB", "logits, beside PyTorch", "answers"):
         table.add_column(heading, justify="right")
     for row in done.files:

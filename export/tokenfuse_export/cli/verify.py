@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tokenfuse_export.choices import RUNTIMES
 from tokenfuse_export.cli.lists import Words
 from tokenfuse_export.cli.status import status
+from tokenfuse_sdk.graphs import GRAPH_PRECISIONS
 
 if TYPE_CHECKING:
     from tokenfuse_export.verify import Row, Verification
@@ -20,14 +22,14 @@ __all__ = ["verify"]
 @click.option("-m", "--model", default="scenes-nano", show_default=True, help="Or a bundle's path.")
 @click.option(
     "--against",
-    type=Words(),
+    type=Words(RUNTIMES),
     default=None,
     help="As native,onnxruntime,openvino,tensorrt, and these must run; default: all that can.",
 )
 @click.option(
     "--precision",
     "precisions",
-    type=Words(),
+    type=Words(GRAPH_PRECISIONS),
     default=None,
     help="As fp32,int8, and these must run; default: all that are there.",
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Mapping
 from types import ModuleType
 
 from tokenfuse_export.errors import EngineBuildError
@@ -23,6 +24,8 @@ class Flavour:
         title: as NVIDIA writes it.
         least: the first version whose API and operators we need.
         chooses_target: whether a build may be for another GPU than that of this machine.
+        least_targets: of a precision, the first compute capability that has it (80 is sm_80);
+            what is not there is had by all.
         has_timing_cache: whether it times kernels while it builds, and can keep what it timed.
     """
 
@@ -30,6 +33,7 @@ class Flavour:
     title: str
     least: tuple[int, int]
     chooses_target: bool
+    least_targets: Mapping[str, int]
     has_timing_cache: bool
 
 
@@ -41,6 +45,7 @@ FLAVOURS = (
         # What JetPack 6.2 has.
         least=(10, 3),
         chooses_target=False,
+        least_targets={"bf16": 80},
         has_timing_cache=True,
     ),
     Flavour(
@@ -48,6 +53,7 @@ FLAVOURS = (
         title="TensorRT-RTX",
         least=(1, 0),
         chooses_target=True,
+        least_targets={"bf16": 80, "fp32": 80},
         # Since 1.2 its functions are there and do nothing.
         has_timing_cache=False,
     ),
@@ -89,6 +95,12 @@ def find_tensorrt(name: str | None = None) -> TensorRT:
                 return _checked(flavour, load_flavour(flavour.name))
             except DeviceError as error:
                 failures.append(str(error))
+    if name == "tensorrt" and not failures:
+        raise EngineBuildError(
+            "flavour='tensorrt': TensorRT is not installed. It comes with JetPack on a Jetson "
+            "(`sudo apt install tensorrt`), with NVIDIA's containers, and from its package index "
+            "(`pip install tensorrt`). Or name no flavour: the one that is installed is taken"
+        )
     titles = " or ".join(flavour.title for flavour in wanted)
     what = "; ".join(failures) or "none of its modules is there"
     raise EngineBuildError(

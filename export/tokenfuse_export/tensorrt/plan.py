@@ -6,15 +6,13 @@ import dataclasses
 from collections.abc import Sequence
 
 from tokenfuse_export.checks import check_model
+from tokenfuse_export.choices import MAX_BATCH
 from tokenfuse_sdk.config import ModelConfig
 from tokenfuse_sdk.engine_key import ENGINE_PRECISIONS
 from tokenfuse_sdk.errors import ConfigError, PrecisionError
 from tokenfuse_sdk.integers import checked_int
 
 __all__ = ["MAX_BATCH", "BuildPlan", "plan_build"]
-
-# Of pictures or questions in one call; device memory grows with it.
-MAX_BATCH = 256
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

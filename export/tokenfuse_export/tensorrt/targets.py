@@ -6,16 +6,15 @@ import dataclasses
 import re
 from collections.abc import Iterable
 
+from tokenfuse_export.choices import CURRENT
 from tokenfuse_export.errors import TargetError
 from tokenfuse_export.tensorrt.flavours import TensorRT
 from tokenfuse_sdk.engine_key import TARGET
-from tokenfuse_sdk.errors import DeviceError
+from tokenfuse_sdk.errors import DeviceError, PrecisionError
 from tokenfuse_sdk.runtime.tensorrt.availability import device_target, open_device
 from tokenfuse_sdk.runtime.tensorrt.flavours import INSTALL
 
-__all__ = ["CURRENT", "Target", "current_target", "resolve_targets"]
-
-CURRENT = "current"
+__all__ = ["CURRENT", "Target", "check_precision", "current_target", "resolve_targets"]
 
 # Jetsons, by compute capability.
 _JETSONS = {
@@ -64,6 +63,17 @@ def resolve_targets(trt: TensorRT, asked: Iterable[str]) -> tuple[Target, ...]:
     if not targets:
         raise TargetError(f"no target; name at least one, or {CURRENT} for this machine's GPU")
     return tuple(targets)
+
+
+def check_precision(trt: TensorRT, targets: Iterable[Target], precision: str) -> None:
+    """Raise PrecisionError for a target whose GPU lacks a precision, which TensorRT says late."""
+    least = trt.flavour.least_targets.get(precision, 0)
+    for target in targets:
+        if int(target.name.removeprefix("sm_")) < least:
+            raise PrecisionError(
+                f"{target.name} has no {precision} with {trt.flavour.title}: that begins at "
+                f"sm_{least}; take fp16 or int8, or leave {target.name} out"
+            )
 
 
 def _resolve(trt: TensorRT, word: str) -> Target:

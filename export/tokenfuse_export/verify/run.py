@@ -7,6 +7,7 @@ import os
 import pathlib
 from collections.abc import Callable, Iterable, Sequence
 
+from tokenfuse_export.choices import RUNTIMES
 from tokenfuse_export.reference import open_bundle, reference_of
 from tokenfuse_export.verify.bounds import BOUNDS
 from tokenfuse_export.verify.compare import compare
@@ -24,8 +25,6 @@ from tokenfuse_sdk.errors import ConfigError, DeviceError, UnsupportedModelError
 from tokenfuse_training.model import JointModel
 
 __all__ = ["RUNTIMES", "verify_bundle", "verify_graphs"]
-
-RUNTIMES = ("native", "onnxruntime", "openvino", "tensorrt")
 
 # Told of each row before it runs.
 Progress = Callable[[str], None]
@@ -99,7 +98,7 @@ def verify_graphs(
 def _check_known(name: str, given: Sequence[str] | None, known: Sequence[str]) -> None:
     unknown = [one for one in given or () if one not in known]
     if unknown or (given is not None and not given):
-        raise ConfigError(f"{name}={given!r}: choose from {', '.join(known)}")
+        raise ConfigError(f"{name}={list(given or ())}: choose from {', '.join(known)}")
 
 
 def _verification(

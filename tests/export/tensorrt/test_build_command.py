@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from tokenfuse_export.cli.build import build
 from tokenfuse_sdk.bundle import read_bundle
 from tokenfuse_sdk.engine_file import EngineFile
-from tokenfuse_sdk.errors import OutputExistsError
+from tokenfuse_sdk.errors import OutputExistsError, PrecisionError
 from tokenfuse_sdk.graphs import GRAPHS
 
 TARGETS = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_120")
@@ -68,6 +68,10 @@ def test_the_table_names_each_engine_in_80_columns(built, tmp_path):
         ["--batch", ""],
         ["--budget", "4,,8"],
         ["--target", ","],
+        ["--target", "banana"],
+        ["--precision", "fp12"],
+        ["--batch", "0"],
+        ["--batch", "257"],
         ["--flavour", "x"],
         ["--timing-cache", ""],
         ["-o", ""],
@@ -76,4 +80,11 @@ def test_the_table_names_each_engine_in_80_columns(built, tmp_path):
 def test_usage_that_is_wrong(tmp_path, words):
     done = CliRunner().invoke(build, ["-o", str(tmp_path / "out"), *words])
     assert done.exit_code == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_precision_that_the_gpu_lacks_is_refused_first(trt, tmp_path):
+    words = ["-o", str(tmp_path / "out"), "--precision", "bf16", "--target", "sm_75"]
+    done = CliRunner().invoke(build, [*words, "--flavour", trt.flavour.name])
+    assert isinstance(done.exception, PrecisionError)
     assert list(tmp_path.iterdir()) == []

@@ -14,8 +14,14 @@ from tokenfuse_export.errors import EngineBuildError, TargetError
 from tokenfuse_export.tensorrt.builder import build_engine
 from tokenfuse_export.tensorrt.flavours import FLAVOURS, TensorRT, find_tensorrt
 from tokenfuse_export.tensorrt.profiles import profiles_of
-from tokenfuse_export.tensorrt.targets import Target, current_target, resolve_targets
+from tokenfuse_export.tensorrt.targets import (
+    Target,
+    check_precision,
+    current_target,
+    resolve_targets,
+)
 from tokenfuse_sdk.bundle import read_bundle
+from tokenfuse_sdk.errors import PrecisionError
 
 MODULES = ("tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings")
 
@@ -57,6 +63,27 @@ def test_targets_that_are_refused(trt, asked, words):
         resolve_targets(trt, asked)
 
 
+@pytest.mark.parametrize(
+    ("flavour", "precision", "fits"),
+    [
+        (1, "bf16", False),
+        (1, "fp32", False),
+        (1, "fp16", True),
+        (1, "int8", True),
+        (0, "bf16", False),
+        (0, "fp32", True),
+    ],
+)
+def test_a_gpu_lacks_a_precision(trt, flavour, precision, fits):
+    asked = TensorRT(FLAVOURS[flavour], trt.module, trt.version)
+    later = [Target("sm_80", None), Target("sm_120", None)]
+    check_precision(asked, later, precision)
+    if fits:
+        return check_precision(asked, [*later, Target("sm_75", None)], precision)
+    with pytest.raises(PrecisionError, match=rf"sm_75 has no {precision} .*take fp16 or int8"):
+        check_precision(asked, [*later, Target("sm_75", None)], precision)
+
+
 @pytest.mark.skipif(current_target()[0] is not None, reason="needs a machine without a GPU")
 def test_without_a_driver_current_says_so(trt):
     with pytest.raises(TargetError, match=r"no NVIDIA driver.*or name one of sm_75"):
@@ -92,6 +119,13 @@ def test_none_installed(monkeypatch):
         assert words in said
 
 
+def test_the_one_that_no_pip_line_of_ours_installs(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    with pytest.raises(EngineBuildError, match=r"JetPack.*containers.*index.*name no flavour") as e:
+        find_tensorrt("tensorrt")
+    assert "tokenfuse-sdk[" not in str(e.value)
+
+
 def test_one_that_does_not_load_is_told_or_passed_over(trt, monkeypatch, tmp_path):
     (tmp_path / "tensorrt.py").write_text("raise OSError('libnvinfer.so.10: cannot open')")
     monkeypatch.syspath_prepend(tmp_path)
@@ -123,5 +157,12 @@ def test_the_wrapper_of_tensorrt_rtx_is_taken_first(trt, monkeypatch):
 
 def test_flavours_differ_as_data_alone():
     fields = {field.name for field in dataclasses.fields(FLAVOURS[0])}
-    assert fields == {"name", "title", "least", "chooses_target", "has_timing_cache"}
+    assert fields == {
+        "name",
+        "title",
+        "least",
+        "chooses_target",
+        "least_targets",
+        "has_timing_cache",
+    }
     assert re.fullmatch(r"sm_\d+", current_target()[0] or "sm_0")

@@ -207,6 +207,13 @@ def test_the_command(exported_nano):
     assert "FAILED: tensorrt was asked for and not run" in result.stdout
 
 
+@pytest.mark.parametrize("words", [["--against", "bogus"], ["--precision", "fp32,fp12"]])
+def test_usage_that_is_wrong(words):
+    result = CliRunner().invoke(verify, words)
+    assert result.exit_code == 2
+    assert f"'{words[1].split(',')[-1]}' is none of" in result.stderr
+
+
 def test_bounds_say_what_they_derive():
     exact, half, small = (BOUNDS[name] for name in ("fp32", "fp16", "int8"))
     assert exact.worst == pytest.approx(1e-4)
