@@ -82,11 +82,7 @@ def build(
     OUTPUT may be the bundle itself, with --overwrite.
     """
     from tokenfuse_export.tensorrt.build import build_engines
-    from tokenfuse_export.tensorrt.flavours import find_tensorrt
-    from tokenfuse_export.tensorrt.targets import check_precision, resolve_targets
 
-    trt = find_tensorrt(flavour)
-    check_precision(trt, resolve_targets(trt, targets), precision)
     with (
         existing_output_told(output, overwrite=overwrite),
         _progress(shown=not as_json) as report,

@@ -18,7 +18,13 @@ from tokenfuse_export.tensorrt.profiles import profiles_of
 from tokenfuse_export.tensorrt.proof import NOT_HERE, Proof, prove_engines
 from tokenfuse_export.tensorrt.report import BuildReport, EngineReport
 from tokenfuse_export.tensorrt.source import Source, graph_hashes, with_graphs
-from tokenfuse_export.tensorrt.targets import CURRENT, Target, current_target, resolve_targets
+from tokenfuse_export.tensorrt.targets import (
+    CURRENT,
+    Target,
+    check_precision,
+    current_target,
+    resolve_targets,
+)
 from tokenfuse_export.tensorrt.timing_cache import read_timings, write_timings
 from tokenfuse_sdk.bundle import FileRow, add_groups, check_output, read_bundle
 from tokenfuse_sdk.engine_file import ENGINE_FILE, REPORT_FILE, EngineFile, EngineProfile
@@ -82,6 +88,7 @@ def build_engines(
     """
     trt = find_tensorrt(flavour)
     resolved = resolve_targets(trt, targets)
+    check_precision(trt, resolved, precision)
     check_output(output, overwrite=overwrite, source=find_bundle(bundle))
     read = read_bundle(find_bundle(bundle))
     check_kept_graphs(read)
