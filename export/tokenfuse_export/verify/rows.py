@@ -76,7 +76,10 @@ class Verification:
         for name in self.asked:
             rows = [row for row in self.rows if name in (row.runtime, row.precision)]
             if not any(row.passed is not None for row in rows):
-                reasons = dict.fromkeys(f"{row.title}: {row.reason}" for row in rows)
+                titles: dict[str, list[str]] = {}
+                for row in rows:
+                    titles.setdefault(row.reason, []).append(row.title)
+                reasons = (f"{', '.join(names)}: {reason}" for reason, names in titles.items())
                 why = "; ".join(reasons) or "nothing here has it"
                 failed.append(f"{name} was asked for and not run: {why}")
         if not any(row.passed is not None for row in self.rows):

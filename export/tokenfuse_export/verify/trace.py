@@ -6,6 +6,7 @@ Shapes: N image tokens, D fusion width, T text width, A answer ids, V vocabulary
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
@@ -88,22 +89,28 @@ def trace(runtime: Compared, question: Question, token_budget: int, max_tokens: 
 
 
 class Reference:
-    """PyTorch's float32 traces of some inputs at every budget of the model."""
+    """PyTorch's float32 traces of some inputs at every budget of the model.
+
+    They are computed when they are first needed: not where nothing runs.
+    """
 
     def __init__(self, model: JointModel, inputs: GoldenInputs) -> None:
-        questions = inputs.questions()
-        self.config, self.num_inputs = model.config, len(questions)
+        self._model, self._questions = model, inputs.questions()
+        self.config, self.num_inputs = model.config, len(self._questions)
         self._runtime = TorchRuntime(model)
-        was_training = model.training
-        model.eval()
+
+    @functools.cached_property
+    def wanted(self) -> tuple[Wanted, ...]:
+        was_training = self._model.training
+        self._model.eval()
         try:
-            self.wanted = tuple(
+            return tuple(
                 self._wanted(question, budget)
-                for budget in model.config.fusion.token_budgets
-                for question in questions
+                for budget in self.config.fusion.token_budgets
+                for question in self._questions
             )
         finally:
-            model.train(was_training)
+            self._model.train(was_training)
 
     def _wanted(self, question: Question, budget: int) -> Wanted:
         own = self._trace(self._runtime, question, budget)

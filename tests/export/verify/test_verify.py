@@ -30,6 +30,7 @@ from tokenfuse_sdk.errors import BundleFormatError, ConfigError, DeviceError
 from tokenfuse_sdk.golden import GOLDEN_BOUND, golden_error
 from tokenfuse_sdk.preprocess import preprocess
 from tokenfuse_sdk.runtime import open_bundle, place
+from tokenfuse_training.model import JointModel
 
 
 @pytest.fixture(scope="module")
@@ -133,6 +134,17 @@ def test_a_package_that_is_not_there_is_named(exported_small, monkeypatch, packa
     assert {row.passed for row in found.rows} == {None}
     assert f"the package {package}" in found.faults[0]
     assert f"pip install {package}" in found.faults[0]
+
+
+def test_pytorch_computes_nothing_where_nothing_runs(exported_small, monkeypatch):
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    asked = []
+    monkeypatch.setattr(JointModel, "encode_image", lambda *given: asked.append(given))
+    found = verify_bundle(exported_small, against=["openvino"])
+    assert not found.passed and not asked
+    # Every precision is named, and the one reason once.
+    assert found.faults[0].count("pip install openvino") == 1
+    assert all(f"openvino cpu {p}" in found.faults[0] for p in ("fp32", "fp16"))
 
 
 def test_without_a_runtime_for_them_graphs_are_evaluated(exported_small, monkeypatch):
