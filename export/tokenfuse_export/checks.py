@@ -27,7 +27,7 @@ def check_kept_graphs(bundle: Bundle, replaced: Sequence[str] = ()) -> None:
 
     Args:
         bundle: the old one.
-        replaced: precisions whose graphs are made anew.
+        replaced: precisions whose graphs are made anew, or opened soon.
 
     Raises:
         BundleError: one is damaged, hostile or another model's.

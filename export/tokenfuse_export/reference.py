@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import os
-from typing import Any
-
-import numpy as np
-import torch
 
 from tokenfuse_sdk.bundle import Bundle, read_bundle
-from tokenfuse_sdk.config import ModelConfig
 from tokenfuse_sdk.errors import BundleMissingFileError
 from tokenfuse_sdk.shipped import find_bundle
-from tokenfuse_training.model import JointModel
+from tokenfuse_training.model import JointModel, model_from_weights
 
 __all__ = ["load_reference", "open_bundle", "reference_of"]
 
@@ -31,7 +26,7 @@ def open_bundle(bundle: str | os.PathLike[str]) -> Bundle:
 
 def reference_of(bundle: Bundle) -> JointModel:
     """The float32 reference of a bundle."""
-    return _model_of(bundle.config, bundle.weights)
+    return model_from_weights(bundle.config, bundle.weights)
 
 
 def load_reference(bundle: str | os.PathLike[str]) -> JointModel:
@@ -41,11 +36,3 @@ def load_reference(bundle: str | os.PathLike[str]) -> JointModel:
         BundleError: as `open_bundle`.
     """
     return reference_of(open_bundle(bundle))
-
-
-def _model_of(config: ModelConfig, weights: Any) -> JointModel:
-    model = JointModel(config)
-    model.load_state_dict(
-        {name: torch.from_numpy(array.astype(np.float32)) for name, array in weights.items()}
-    )
-    return model.eval()

@@ -11,7 +11,7 @@ from tokenfuse_sdk.bundle import read_bundle
 from tokenfuse_sdk.shipped import find_bundle
 from tokenfuse_training.data.batches import normalise
 from tokenfuse_training.data.scenes import scene_examples
-from tokenfuse_training.publish import model_from_weights
+from tokenfuse_training.model import model_from_weights
 
 NUM_QUESTIONS = 2_000
 # Not the recipe's seed: neither training nor the model card has seen these scenes.

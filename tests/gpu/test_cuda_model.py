@@ -22,7 +22,7 @@ from tokenfuse_sdk.runtime.native_cuda import MAX_BATCH, NativeCudaRuntime
 from tokenfuse_sdk.shipped import find_bundle
 from tokenfuse_training.data.batches import normalise
 from tokenfuse_training.data.scenes import scene_examples
-from tokenfuse_training.publish import model_from_weights
+from tokenfuse_training.model import model_from_weights
 
 pytestmark = pytest.mark.usefixtures("cuda_module")
 

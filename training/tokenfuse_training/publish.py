@@ -5,13 +5,12 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from tokenfuse_sdk.config import ModelConfig
 from tokenfuse_sdk.preprocess import PreprocessConfig
 from tokenfuse_training.data.store import SceneStore
 from tokenfuse_training.golden import golden_outputs
 from tokenfuse_training.model import JointModel
 
-__all__ = ["golden_tensors", "half_precision_weights", "model_from_weights"]
+__all__ = ["golden_tensors", "half_precision_weights"]
 
 
 def half_precision_weights(model: JointModel) -> dict[str, np.ndarray]:
@@ -27,15 +26,6 @@ def half_precision_weights(model: JointModel) -> dict[str, np.ndarray]:
             raise OverflowError(f"{name} does not fit float16; store this model as float32")
         weights[name] = half.numpy()
     return weights
-
-
-def model_from_weights(config: ModelConfig, weights: dict[str, np.ndarray]) -> JointModel:
-    """The float32 reference of stored weights: what every runtime is compared with."""
-    model = JointModel(config)
-    model.load_state_dict(
-        {name: torch.from_numpy(array.astype(np.float32)) for name, array in weights.items()}
-    )
-    return model.eval()
 
 
 def golden_tensors(

@@ -25,9 +25,9 @@ from tokenfuse_training.missing_modality import (
     without_pictures,
     without_questions,
 )
-from tokenfuse_training.model import JointModel
+from tokenfuse_training.model import JointModel, model_from_weights
 from tokenfuse_training.progress import bar
-from tokenfuse_training.publish import golden_tensors, half_precision_weights, model_from_weights
+from tokenfuse_training.publish import golden_tensors, half_precision_weights
 from tokenfuse_training.recipes.recipe import Recipe
 from tokenfuse_training.resume import facts_to_resume, run_identity
 from tokenfuse_training.train import Trainer, TrainerOptions

@@ -6,6 +6,9 @@ tokens, N latents, A answer tokens, C / T / D image, text and fusion widths.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -15,7 +18,7 @@ from tokenfuse_training.model.layers import init_linear
 from tokenfuse_training.model.t5 import AnswerDecoder, T5Attention, TextEncoder
 from tokenfuse_training.model.vision import VisionEncoder
 
-__all__ = ["JointModel"]
+__all__ = ["JointModel", "model_from_weights"]
 
 
 class JointModel(nn.Module):
@@ -128,3 +131,12 @@ class JointModel(nn.Module):
             if bool(done.all()):
                 break
         return ids[:, 1:]
+
+
+def model_from_weights(config: ModelConfig, weights: Mapping[str, np.ndarray]) -> JointModel:
+    """The float32 reference of stored weights: what every runtime is compared with."""
+    model = JointModel(config)
+    model.load_state_dict(
+        {name: torch.from_numpy(array.astype(np.float32)) for name, array in weights.items()}
+    )
+    return model.eval()
