@@ -15,7 +15,7 @@ from half_bounds import HALF
 from tokenfuse_sdk.errors import DeviceError
 from tokenfuse_sdk.ops import cuda
 from tokenfuse_sdk.runtime.native_cuda import NativeCudaRuntime
-from tokenfuse_training.publish import model_from_weights
+from tokenfuse_training.model import model_from_weights
 
 pytestmark = pytest.mark.usefixtures("cuda_module")
 

@@ -25,7 +25,7 @@ from tokenfuse_sdk.golden import GOLDEN_BOUND, GOLDEN_BOUND_16, golden_error
 from tokenfuse_sdk.runtime import choose_precision, open_bundle, place, tensorrt
 from tokenfuse_sdk.shipped import find_bundle
 from tokenfuse_training.data.scenes import scene_examples
-from tokenfuse_training.publish import model_from_weights
+from tokenfuse_training.model import model_from_weights
 
 # Not 4, which the model has too: so that it is refused.
 BUDGETS, BATCHES = (2, 8), (1, 4)
