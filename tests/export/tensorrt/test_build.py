@@ -246,7 +246,7 @@ def test_a_bundle_with_graphs_needs_no_torch(built, tmp_path):
     """As on a Jetson: what exporting needs is not there."""
     code = """
 import sys
-for name in ("torch", "onnx", "onnxscript", "tokenfuse_training"):
+for name in ("torch", "onnx", "onnxscript"):
     sys.modules[name] = None
 from tokenfuse_export.tensorrt import build_engines
 build_engines(sys.argv[1], sys.argv[2], precision="fp16", targets=["sm_86"], budgets=[2])
