@@ -71,7 +71,7 @@ def open_snli_ve(name: str, settings: SnliVeData) -> PictureSource:
         texts.labels.append(label)
         grouping.add(grouping.picture(image_id, f"{image_id}.jpg"), len(texts.ids) - 1)
 
-    sha256 = read_json_lines(path, add).sha256
+    sha256 = read_json_lines(path, add)
     texts.labels.close()
     return grouping.source(
         name,
