@@ -43,9 +43,8 @@ def _plain(rows, *, resamples=4000):
     pictures = list(by_picture.values())
     means = {"a": [], "b": [], "all": []}
     for _ in range(resamples):
-        drawn = [
-            row for k in draw.integers(len(names), size=len(names)) for row in by_picture[names[k]]
-        ]
+        chosen = draw.integers(len(pictures), size=len(pictures))
+        drawn = [row for k in chosen for row in pictures[k]]
         for family in means:
             some = [right for own, right in drawn if family in (own, "all")]
             means[family].append(sum(some) / len(some))
