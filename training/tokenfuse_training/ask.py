@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tokenfuse_training.accuracy import Accuracy
+from tokenfuse_training.accuracy import Accuracy, ScoredQuestion
 from tokenfuse_training.data.scenes import Question, render, sample_scene, scene_questions
 from tokenfuse_training.recipes.scenes_nano import SCENES_NANO
 
@@ -55,22 +55,21 @@ def ask_scenes(
         One accuracy per budget, in the order given.
     """
     seed = SCENES_NANO.seed if seed is None else seed
-    right: list[dict[str, int]] = [{} for _ in token_budgets]
-    asked: dict[str, int] = {}
+    asked: list[list[ScoredQuestion]] = [[] for _ in token_budgets]
     done = 0
-    for image, questions in scenes_asked(
+    pictures = scenes_asked(
         split, num_questions=num_questions, seed=seed, size=model.config.vision.image_size
-    ):
+    )
+    for number, (image, questions) in enumerate(pictures):
         tokens = model.encode_image(image)
         for question in questions:
-            asked[question.family] = asked.get(question.family, 0) + 1
-            for budget, counts in zip(token_budgets, right, strict=True):
+            for budget, rows in zip(token_budgets, asked, strict=True):
                 answer = model.answer(tokens, question.text, token_budget=budget)
-                ok = answer.text == question.answer
-                counts[question.family] = counts.get(question.family, 0) + int(ok)
+                right = float(answer.text == question.answer)
+                rows.append(ScoredQuestion(picture=number, family=question.family, score=right))
         done += len(questions)
         report(done)
     return [
-        Accuracy.from_counts(budget, counts, asked)
-        for budget, counts in zip(token_budgets, right, strict=True)
+        Accuracy.from_questions(budget, rows)
+        for budget, rows in zip(token_budgets, asked, strict=True)
     ]

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from tokenfuse_training.accuracy import Accuracy
+from tokenfuse_training.accuracy import Accuracy, ScoredQuestion
 from tokenfuse_training.data.batches import normalise
 from tokenfuse_training.data.store import SceneStore, TextTable
 from tokenfuse_training.model import JointModel
@@ -45,8 +45,7 @@ def evaluate_questions(
     model.eval()
     device = next(model.parameters()).device
     budget = model.check_budget(token_budget)
-    right: dict[str, int] = {}
-    asked: dict[str, int] = {}
+    asked: list[ScoredQuestion] = []
     done = 0
     table = store.questions if table is None else table
     for start in range(0, store.num_scenes, batch_scenes):
@@ -62,15 +61,17 @@ def evaluate_questions(
         shifted = torch.cat([torch.zeros_like(answer_QA[:, :1]), answer_QA[:, :-1]], dim=1)
         best_QA = model.decode(shifted, fused, mask).argmax(-1)
         right_Q = ((best_QA == answer_QA) | (answer_QA == 0)).all(dim=1).cpu().numpy()
-        for family, ok in zip(families[scene_Q, question_Q], right_Q, strict=True):
-            name = table.families[family]
-            asked[name] = asked.get(name, 0) + 1
-            right[name] = right.get(name, 0) + int(ok)
+        asked += [
+            ScoredQuestion(picture=start + scene, family=table.families[family], score=float(ok))
+            for scene, family, ok in zip(
+                scene_Q.tolist(), families[scene_Q, question_Q], right_Q, strict=True
+            )
+        ]
         done += keep
         report(done)
         if done >= num_questions:
             break
-    return Accuracy.from_counts(budget, right, asked)
+    return Accuracy.from_questions(budget, asked)
 
 
 def _first_of_each(text_BKL: np.ndarray) -> np.ndarray:
