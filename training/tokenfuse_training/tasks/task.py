@@ -33,7 +33,12 @@ class Text:
 
 
 class Task(Protocol):
-    """Made once per stage by `tasks.make_task`; pickles to workers."""
+    """Made once per stage by `tasks.make.make_task`; pickles to workers."""
+
+    @property
+    def needs_other_caption(self) -> bool:
+        """Whether `texts` reads `record.other_caption`, so that somebody must put one there."""
+        ...
 
     @property
     def terms(self) -> dict[str, float]:
@@ -44,6 +49,7 @@ class Task(Protocol):
         """At most `count` texts of a record.
 
         Raises:
-            BadRecordError: the record has nothing that the task needs.
+            BadRecordError: the record has nothing that the task needs. The message says what;
+                which record it is, the caller adds.
         """
         ...
