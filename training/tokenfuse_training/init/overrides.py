@@ -23,7 +23,7 @@ def check_fields(where: str, values: Mapping[str, Any], cls: type) -> None:
     for name in values:
         if name in allowed:
             continue
-        near = difflib.get_close_matches(str(name), allowed, n=1)
+        near = difflib.get_close_matches(str(name), allowed, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise ConfigError(f"{where} has no {name!r}: {hint}Allowed: {', '.join(allowed)}")
 
