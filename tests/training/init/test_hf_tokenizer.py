@@ -19,9 +19,9 @@ from tokenfuse_training.init.charsmap import differs_from_nfkc
 from tokenfuse_training.init.tokenizers import num_ids, read_tokenizer
 
 transformers = pytest.importorskip("transformers")
-_WORDS = tuple("the cat what color picture café straße how many circles zebra 42 ½ x² Ⅳ".split())
-# Ligatures and letters of full width.
-_WORDS += ("\ufb01ne", "\ufb00", "\uff21\uff22\uff23")
+_TEXT = "the cat what color picture café straße how many circles zebra 42 ½ x² Ⅳ"
+# Ligatures and letters of full width as well.
+_WORDS = (*_TEXT.split(), "\ufb01ne", "\ufb00", "\uff21\uff22\uff23")
 
 
 @pytest.fixture(scope="session")
