@@ -49,10 +49,8 @@ def test_records_are_those_of_the_scenes(source):
         np.testing.assert_array_equal(record.patch_kind, labels.kind_GG.reshape(-1))
         assert record.captions == (caption(scene),)
         asked = scene_questions(scene, "val", index, seed=1, num_questions=40)
-        found = [
-            (q.kind, q.text, *[(a.text, a.weight) for a in q.answers]) for q in record.questions
-        ]
-        assert found == [(q.family, q.text, (q.answer, 1.0)) for q in asked]
+        found = [(q.kind, q.text, q.answers) for q in record.questions]
+        assert found == [(q.family, q.text, (Answer(text=q.answer),)) for q in asked]
         # A scene of one object has fewer than were asked for, and none of them twice.
         assert len({q.text for q in record.questions}) == len(asked)
         ids = [q.id for q in (*record.questions, *record.statements, *record.stones)]
