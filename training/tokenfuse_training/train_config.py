@@ -352,7 +352,7 @@ class EvaluateSettings:
     """A data set to ask, and by which task.
 
     Args:
-        task: vqa, gqa, entail or scenes.
+        task: vqa, gqa, entail or scenes; `describe` asks for the long texts of scenes.
         data: name of the data set.
         num_questions: at most; 0 for all.
     """
@@ -362,7 +362,7 @@ class EvaluateSettings:
     num_questions: int = 0
 
     def __post_init__(self) -> None:
-        tasks = ("vqa", "gqa", "entail", "scenes")
+        tasks = ("vqa", "gqa", "entail", "scenes", "describe")
         _need(self.task in tasks, "evaluate", "task", self.task, ", ".join(tasks))
         _count(self, "evaluate", "num_questions", low=0)
 
