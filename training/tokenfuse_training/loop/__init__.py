@@ -1,1 +1,1 @@
-"""The training loop: one trainer for every config, resumable at any step."""
+"""The training loop and what it runs on: ranks, optimizer, checkpoints, log."""
