@@ -115,7 +115,7 @@ class TorchAnswerer:
         return answers
 
 
-def _padded(ids):  # noqa: ANN001
+def _padded(ids):
     import torch
 
     longest = max(map(len, ids))

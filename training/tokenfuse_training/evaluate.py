@@ -7,13 +7,14 @@ import json
 from collections.abc import Callable, Sequence
 
 from tokenfuse_sdk.config import VisionConfig
-from tokenfuse_training.accuracy import Accuracy
+from tokenfuse_training.accuracy import Accuracy, ScoredQuestion
 from tokenfuse_training.ask import PREFIXES, Answerer, ask
 from tokenfuse_training.asked import SourceQuestions
 from tokenfuse_training.asked_set import AskedSet
+from tokenfuse_training.data.record import Question
 from tokenfuse_training.scoring.score import score
 
-__all__ = ["Evaluation", "evaluate_set", "predictions_json"]
+__all__ = ["Evaluation", "evaluate_set", "is_labelled", "points", "predictions_json"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +52,7 @@ def evaluate_set(
         report: called with the number of questions done.
     """
     pictures = asked_set.pictures(vision)
-    rows: dict[int, list[tuple[int, str, float]]] = {budget: [] for budget in token_budgets}
+    rows: dict[int, list[ScoredQuestion]] = {budget: [] for budget in token_budgets}
     predictions: list[tuple[str, str]] = []
     refused = 0
     most = max(token_budgets)
@@ -66,19 +67,34 @@ def evaluate_set(
         said = asked.answers[most]
         refused += said is None
         predictions.append((question.id, said or ""))
-        if not question.answers and not question.said:
+        if not is_labelled(asked_set.task, question):
             continue
         for budget, text in asked.answers.items():
-            points = score(asked_set.task, text or "", question)
-            rows[budget].append((asked.picture, question.kind, points))
+            rows[budget].append(
+                ScoredQuestion(
+                    picture=asked.picture,
+                    family=question.kind,
+                    score=points(asked_set.task, text, question),
+                )
+            )
     return Evaluation(
         accuracies=tuple(
-            Accuracy.from_rows(budget, own) for budget, own in rows.items() if own
+            Accuracy.from_questions(budget, own) for budget, own in rows.items() if own
         ),
         predictions=tuple(predictions),
         num_bad=pictures.num_bad if isinstance(pictures, SourceQuestions) else 0,
         num_refused=refused,
     )
+
+
+def is_labelled(task: str, question: Question) -> bool:
+    """Whether the data set tells what is right; those of a challenge do not."""
+    return bool(question.said if task == "vqa" else question.answers)
+
+
+def points(task: str, text: str | None, question: Question) -> float:
+    """The score of an answer, 0 where there is none; a description must be right in full."""
+    return score("scenes" if task == "describe" else task, text or "", question)
 
 
 def predictions_json(task: str, predictions: Sequence[tuple[str, str]]) -> bytes:

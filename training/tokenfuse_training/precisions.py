@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from tokenfuse_training.answerers import ModelAnswerer
 from tokenfuse_training.ask import PREFIXES, AskedPicture, ask
+from tokenfuse_training.evaluate import is_labelled, points
 from tokenfuse_training.progress import bar
-from tokenfuse_training.scoring.score import score
 
 if TYPE_CHECKING:
     import os
@@ -101,7 +101,8 @@ def measure_precisions(
                 for name, row in zip(names, rows, strict=True):
                     text = row.answers[budget]
                     same[name, budget] += text == first
-                    right[name, budget] += score(asked_set.task, text or "", row.question)
+                    if is_labelled(asked_set.task, row.question):
+                        right[name, budget] += points(asked_set.task, text, row.question)
     return PrecisionRecord(
         weights_sha256=info.weights_sha256,
         isa=info.isa,
