@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from tokenfuse_sdk.preprocess import PreprocessConfig
 from tokenfuse_training.data.coder import TextCoder
@@ -25,12 +26,12 @@ _NUM_GOLDEN = 4
 _TRIES = 400
 
 
-def stored_weights(model: JointModel) -> dict[str, np.ndarray]:
+def stored_weights(averaged: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
     """The weights as a bundle stores them, name to array.
 
     float16; all of them float32 where one is beyond float16's largest value, 65,504.
     """
-    weights = {name: tensor.detach().cpu().float() for name, tensor in model.state_dict().items()}
+    weights = {name: tensor.detach().cpu().float() for name, tensor in averaged.items()}
     halves = {name: tensor.to(torch.float16) for name, tensor in weights.items()}
     fits = all(bool(torch.isfinite(half).all()) for half in halves.values())
     return {name: tensor.numpy() for name, tensor in (halves if fits else weights).items()}

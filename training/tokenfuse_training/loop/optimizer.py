@@ -29,7 +29,11 @@ def make_optimizer(objective: nn.Module, stage: StageSettings) -> torch.optim.Ad
     for name, parameter in objective.named_parameters():
         if "relative_bias" in name:
             biases.append(parameter)
-        elif parameter.ndim < 2 or name.rpartition(".")[2] in ("latents", "position") or "class_token" in name:
+        elif (
+            parameter.ndim < 2
+            or name.rpartition(".")[2] in ("latents", "position")
+            or "class_token" in name
+        ):
             free.append(parameter)
         else:
             decayed.append(parameter)
