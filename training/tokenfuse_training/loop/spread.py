@@ -54,7 +54,6 @@ def spread(objective: nn.Module, ranks: Ranks, run: RunSettings) -> nn.Module:
     wrapped = nn.parallel.DistributedDataParallel(
         objective,
         device_ids=None if ranks.device.type == "cpu" else [ranks.device],
-        broadcast_buffers=False,
         # Which parts a step trains is the stage's choice; what it leaves out gets no gradient,
         # and so no weight decay, as on one rank.
         find_unused_parameters=True,
@@ -64,9 +63,8 @@ def spread(objective: nn.Module, ranks: Ranks, run: RunSettings) -> nn.Module:
     return wrapped
 
 
-def _sum_bucket(
-    state: object, bucket: dist.GradBucket
-) -> torch.futures.Future[Tensor]:  # DDP's own would divide by the number of ranks.
+def _sum_bucket(state, bucket):  # type: ignore[no-untyped-def]
+    """A plain sum: DDP's own would divide by the ranks. It refuses annotations that are text."""
     work = dist.all_reduce(bucket.buffer(), async_op=True)
     assert work is not None
     return work.get_future().then(lambda future: future.value()[0])
