@@ -7,7 +7,9 @@ updates of the run: [D] a young average follows faster, so that it forgets its s
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import nn
+
+from tokenfuse_training.loop.spread import local
 
 __all__ = ["MovingAverage", "decay_at"]
 
@@ -15,11 +17,6 @@ __all__ = ["MovingAverage", "decay_at"]
 def decay_at(ema_decay: float, num_updates: int) -> float:
     """d after so many updates of the run."""
     return min(ema_decay, (1 + num_updates) / (10 + num_updates))
-
-
-def _here(tensor: Tensor) -> Tensor:
-    """The part of a tensor that this rank holds."""
-    return tensor.to_local() if hasattr(tensor, "to_local") else tensor
 
 
 class MovingAverage:
@@ -36,8 +33,8 @@ class MovingAverage:
     @torch.no_grad()
     def update(self, decay: float) -> None:
         """Follow the weights."""
-        averaged = [_here(tensor) for tensor in self.tensors.values()]
-        weights = [_here(parameter.detach()) for parameter in self._model.parameters()]
+        averaged = [local(tensor) for tensor in self.tensors.values()]
+        weights = [local(parameter.detach()) for parameter in self._model.parameters()]
         torch._foreach_lerp_(averaged, weights, 1.0 - decay)
 
     @torch.no_grad()
@@ -46,4 +43,4 @@ class MovingAverage:
         wanted = {id(parameter) for module in modules for parameter in module.parameters()}
         for name, parameter in self._model.named_parameters():
             if id(parameter) in wanted:
-                _here(parameter.detach()).copy_(_here(self.tensors[name]))
+                local(parameter.detach()).copy_(local(self.tensors[name]))

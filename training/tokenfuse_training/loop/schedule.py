@@ -11,10 +11,6 @@ from tokenfuse_training.train_config import StageSettings
 
 __all__ = ["budget_at", "check_budgets", "learning_rate_at"]
 
-# Keeps the draws of budgets apart from those of samples under one seed.
-_BUDGETS = 0xB0D6E7
-
-
 def learning_rate_at(stage: StageSettings, step: int) -> float:
     """The rate of a stage's step (from 0).
 
@@ -49,7 +45,7 @@ def budget_at(stage: StageSettings, fusion: FusionConfig, *, seed: int, step: in
     """[D] The token budget of a step of the run, drawn by `budget_weights`: one for all ranks."""
     budgets = fusion.token_budgets
     weights = stage.budget_weights or (1.0,) * len(budgets)
-    drawn = generator(seed, _BUDGETS, step).random() * sum(weights)
+    drawn = generator(seed, "budget", step).random() * sum(weights)
     for budget, weight in zip(budgets, weights, strict=True):
         drawn -= weight
         if drawn < 0 and weight:
