@@ -10,15 +10,13 @@ from typing import Protocol
 import numpy as np
 
 from tokenfuse_training.data.record import Question
+from tokenfuse_training.tasks.prefixes import PREFIXES as SIGNS
 
 __all__ = ["PREFIXES", "Answerer", "AskedPicture", "AskedQuestion", "ask"]
 
-# Of the prompt, by the task of an `evaluate` entry; descriptions hold their own.
-PREFIXES = {
-    "vqa": "answer: ",
-    "gqa": "answer: ",
-    "scenes": "answer: ",
-    "entail": "entail: ",
+# By the task of an `evaluate` entry: what stands before a text. Descriptions hold their own sign.
+PREFIXES = {task: f"{SIGNS[task]} " for task in ("vqa", "gqa", "entail")} | {
+    "scenes": f"{SIGNS['vqa']} ",
     "describe": "",
 }
 # Pictures at a time: enough for a GPU's batches, and little memory.

@@ -36,6 +36,9 @@ _SCORE = {
     "describe": "texts that are right in full",
 }
 
+_LIMITS = """It knows what its data show, with their errors and their bias: measure it on pictures
+and questions of the kind that it will be asked."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class CardFacts:
@@ -154,7 +157,8 @@ def model_card(facts: CardFacts) -> str:
     scenes = all(isinstance(settings, ScenesData) for settings in config.data.values())
     what = WHAT if scenes else "answers questions about pictures."
     began = "\n".join(f"- {note}" for note in facts.notes)
-    measured = [_evaluation(facts, name, done) for name, done in facts.evaluations.items()]
+    parts = [_evaluation(facts, name, done) for name, done in facts.evaluations.items()]
+    measured = "\n\n".join(parts) or "Not measured: the config evaluates nothing."
     return f"""---
 license: {"apache-2.0" if scenes else "other"}
 language: en
@@ -179,7 +183,8 @@ A joint adaptive image-language model of {facts.num_parameters / 1e6:.2f} M para
 
 Of greedy answers at each token budget; in brackets the 95% interval over pictures.
 
-{chr(10).join(f"{part}{chr(10)}" for part in measured) or "Not evaluated: the config names no data set for it." + chr(10)}
+{measured}
+
 ## Training
 
 Config `{config.name}`, seed {config.seed}, {facts.seconds / 60:.0f} minutes on {facts.hardware}
@@ -194,6 +199,6 @@ Each step uses one token budget.
 {DIGITS if scenes else ""}
 ## Limits
 
-{LIMITS if scenes else "It knows what its data show, with their errors and their bias; check it on yours."}
+{LIMITS if scenes else _LIMITS}
 A confidence is the model's own belief and was not calibrated.
 """

@@ -122,9 +122,7 @@ class Updater:
                 after = self._sums(parts, budget, weights, divisors)
             later = self._terms.task_losses(after, divisors)
             fallen = {name: losses[name] - later[name] for name in losses}
-        return Updated(
-            loss=loss, grad_norm=norm, task_losses=losses, drops=fallen, counts=counts
-        )
+        return Updated(loss=loss, grad_norm=norm, task_losses=losses, drops=fallen, counts=counts)
 
     def _sums(
         self,
