@@ -95,7 +95,9 @@ def _siglip_names(names: frozenset[str]) -> _Names:
     if not any(name.startswith(prefix) for name in names):
         prefix = ""
     parts = {"norm1": "layer_norm1", "norm2": "layer_norm2", "mlp.up": "mlp.fc1"}
-    parts |= {f"attention.{name}": f"self_attn.{name[0]}_proj" for name in ("query", "key", "value")}
+    parts |= {
+        f"attention.{name}": f"self_attn.{name[0]}_proj" for name in ("query", "key", "value")
+    }
     return _Names(
         prefix=prefix,
         layer="encoder.layers.{}.",

@@ -11,6 +11,7 @@ from tokenfuse_training.train_config import StageSettings
 
 __all__ = ["budget_at", "check_budgets", "learning_rate_at"]
 
+
 def learning_rate_at(stage: StageSettings, step: int) -> float:
     """The rate of a stage's step (from 0).
 

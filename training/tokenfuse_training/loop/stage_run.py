@@ -27,7 +27,7 @@ class StageRun:
     """A stage that is open.
 
     Args:
-        feed: gives (plan, batch), endlessly.
+        feed: gives (plan, batch) to the stage's end.
         planner: is told each step's losses, and plans another.
         terms: of the loss.
     """
@@ -96,16 +96,17 @@ def open_stage(
     if planner_state is not None:
         planner.load_state_dict(planner_state)
     feed = Feed(
-        stage=stage,
-        tasks=tasks,
-        sources=sources,
-        coder=coder,
-        preprocess=beginning.preprocess,
+        stage,
+        tasks,
+        sources,
+        coder,
+        beginning.preprocess,
         seed=config.seed,
+        planner=planner,
         rank=ranks.rank,
         world_size=ranks.world_size,
         num_workers=config.run.num_workers,
-        planner=planner,
+        max_bad_shares={name: data.max_bad_share for name, data in config.data.items()},
     )
     with feed:
         yield StageRun(feed=feed, planner=planner, terms=Terms(stage, tasks))

@@ -40,7 +40,13 @@ class TrainState:
     """
 
     def __init__(
-        self, beginning: Beginning, stage: StageSettings, *, seed: int, ranks: Ranks, run: RunSettings
+        self,
+        beginning: Beginning,
+        stage: StageSettings,
+        *,
+        seed: int,
+        ranks: Ranks,
+        run: RunSettings,
     ) -> None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)

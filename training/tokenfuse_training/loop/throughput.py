@@ -111,7 +111,7 @@ class StepCost:
         self._rows = functools.lru_cache(maxsize=4096)(self._rows_of)
 
     def _flops(self, row: FlopRow) -> int:
-        return row.flops * (1 if row.name.startswith(self._frozen or ('\0',)) else 3)
+        return row.flops * (1 if row.name.startswith(self._frozen or ("\0",)) else 3)
 
     def _rows_of(self, num_text: int, num_target: int, budget: int) -> tuple[int, int, int, int]:
         """FLOPs of encoding a picture, of merging it, of a text, and of one of its targets."""

@@ -70,9 +70,7 @@ class Trainer:
             check_budgets(stage, beginning.model_config.fusion)
         used = {task.data for stage in config.stages for task in stage.tasks.values()}
         fingerprints = {name: sources[name].fingerprint for name in sorted(used)}
-        self._identity = run_identity(
-            config, beginning=beginning.source, fingerprints=fingerprints
-        )
+        self._identity = run_identity(config, beginning=beginning.source, fingerprints=fingerprints)
         same_on_all(json.dumps(self._identity))
         self._bf16 = uses_bf16(config.run, ranks.device)
         self._peak = find_peak(config.run, ranks.device, bf16=self._bf16)

@@ -27,7 +27,7 @@ from tokenfuse_training.loop.terms import Terms
 from tokenfuse_training.objective import EXTRA_TERMS, term_divisors
 from tokenfuse_training.train_config import StageSettings
 
-__all__ = ["Updater", "Updated"]
+__all__ = ["Updated", "Updater"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,9 +122,7 @@ class Updater:
                 after = self._sums(parts, budget, weights, divisors)
             later = self._terms.task_losses(after, divisors)
             fallen = {name: losses[name] - later[name] for name in losses}
-        return Updated(
-            loss=loss, grad_norm=norm, task_losses=losses, drops=fallen, counts=counts
-        )
+        return Updated(loss=loss, grad_norm=norm, task_losses=losses, drops=fallen, counts=counts)
 
     def _sums(
         self,
