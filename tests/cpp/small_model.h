@@ -15,7 +15,7 @@ namespace tokenfuse::test {
 ModelConfig wide_config();
 
 // Widths that fill no vector and differ from one another, the decoder's hidden one the largest; a
-// class token; no layers in vision.
+// class and a distillation token; no layers in vision.
 ModelConfig odd_config();
 
 // The same where the CUDA engine, whose heads are multiples of 8, lets it be.

@@ -217,6 +217,8 @@ class TaskSettings:
         data: name of the data set.
         texts: at most so many texts of one picture in a step.
         reference_loss: the loss that a well-trained model has; for the sampler `difficulty`.
+        size: pictures of the data set, for the sampler `proportional`; 0 asks the data set, which
+            a stream cannot answer.
         options: of the task itself (`scenes` and `match` have some).
     """
 
@@ -224,11 +226,13 @@ class TaskSettings:
     data: str
     texts: int = 1
     reference_loss: float = 0.0
+    size: int = 0
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _need(self.task in TASKS, "task", "task", self.task, f"one of {', '.join(TASKS)}")
         _count(self, "task", "texts")
+        _count(self, "task", "size", low=0)
         _within(self, "task", "reference_loss", 0.0, 1e6)
 
 
@@ -286,7 +290,8 @@ class StageSettings:
         schedule: `cosine` falls from the warm-up's end to the stage's, `constant` stays,
             `linear_tail` stays and falls linearly over the last `tail_share` of the stage.
         final_rate_share: of the learning rate, at the end of `cosine` and `linear_tail`.
-        weight_decay, betas, max_grad_norm: of AdamW and clipping.
+        weight_decay, betas: of AdamW.
+        max_grad_norm: longer gradients are scaled down to it; 0 for no limit.
         ema_decay: of the moving average of weights, which is what is published.
         accumulate: micro-batches of one update; changes nothing but memory and rounding.
         budget_weights: how likely each token budget of the model is in a step; empty for

@@ -1,0 +1,1 @@
+"""How a step's pictures are shared out among the tasks."""
