@@ -42,11 +42,12 @@ def spread(objective: nn.Module, ranks: Ranks, run: RunSettings) -> nn.Module:
     All ranks begin with the weights of rank 0.
 
     Args:
-        objective: whole, the same on each rank.
+        objective: whole, nothing of it frozen yet (`requires_grad_` serves behind this call).
         ranks: those who train together.
         run: `strategy` and `precision` are read.
     """
     objective = objective.to(ranks.device)
+    assert all(parameter.requires_grad for parameter in objective.parameters())
     if ranks.world_size == 1:
         return objective
     if run.strategy == "fsdp":
@@ -96,6 +97,9 @@ def _shard(objective: nn.Module, ranks: Ranks, run: RunSettings) -> nn.Module:
         if isinstance(module, FSDPModule):
             module.set_gradient_divide_factor(1.0)
             module.set_force_sum_reduction_for_comms(True)
+    # FSDP2 notes the types of what is trained at its first forward pass: a part that stands still
+    # then would get gradients in bfloat16 ever after. Here all is trained.
+    fully_shard.state(objective)._lazy_init()
     return objective
 
 
