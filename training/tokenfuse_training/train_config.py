@@ -219,7 +219,7 @@ class TaskSettings:
         reference_loss: the loss that a well-trained model has; for the sampler `difficulty`.
         size: pictures of the data set, for the sampler `proportional`; 0 asks the data set, which
             a stream cannot answer.
-        options: of the task itself (`scenes` and `match` have some).
+        options: of the task itself (`scenes` and `fill` have some).
     """
 
     task: str
@@ -242,7 +242,8 @@ class SamplerSettings:
 
     Args:
         kind: one of `SAMPLERS`.
-        warmup_steps: stratified until then; the losses at its end are the scale of difficulty.
+        warmup_steps: stratified until then (all but the controls); the losses at its end are the
+            scale of difficulty.
         update_steps: U, steps between two changes of the shares (difficulty).
         loss_decay: rho, of the moving average of losses (difficulty).
         temperature: tau (difficulty).

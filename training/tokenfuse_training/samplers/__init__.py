@@ -1,1 +1,1 @@
-"""How a step's pictures are shared out among the tasks."""
+"""Samplers: how a step's pictures are shared out among the tasks of a stage."""
