@@ -123,8 +123,10 @@ class Objective(nn.Module):
             stage: weights of the heads, and what stands still.
         """
         num_terms, num_kinds = len(batch.terms), len(batch.kinds)
-        has_texts = bool((divisors[:num_terms] > 0).any() or divisors[num_terms + 1] > 0)
-        has_patches = bool(divisors[num_terms] > 0)
+        # A term without weight costs nothing.
+        used_J = (divisors > 0) & (term_weights > 0)
+        has_patches, has_order = bool(used_J[num_terms]), bool(used_J[num_terms + 1])
+        has_texts = bool(used_J[:num_terms].any()) or has_order
         batch = _filled(batch, texts=has_texts)
         like = self.model.image_projection.weight
         wide = torch.promote_types(like.dtype, torch.float32)
@@ -150,11 +152,11 @@ class Objective(nn.Module):
             kind_Q = batch.kind_Q.to(like.device)
             right_K.index_add_(0, kind_Q, right_T[0])
             seen_K.index_add_(0, kind_Q, right_T[1])
-            if divisors[num_terms + 1] > 0:
+            if has_order:
                 loss, right, seen = self.word_order(encoded_QLT, text_QL)
                 sum_J = _added(sum_J, num_terms + 1, loss)
                 right_K[num_kinds + 1], seen_K[num_kinds + 1] = right, seen
-        factor_J = torch.where(divisors > 0, term_weights / divisors.clamp(min=1e-30), 0.0)
+        factor_J = torch.where(used_J, term_weights / divisors.clamp(min=1e-30), 0.0)
         total = (sum_J * factor_J.to(device=like.device, dtype=wide)).sum()
         return Losses(total, sum_J.detach(), right_K, seen_K)
 

@@ -22,7 +22,13 @@ from torch import Tensor
 from tokenfuse_sdk.atomic import sync_folder
 from tokenfuse_training.errors import CheckpointError
 
-__all__ = ["checkpoint_path", "newest_checkpoint", "read_checkpoint", "write_checkpoint"]
+__all__ = [
+    "checkpoint_path",
+    "newest_checkpoint",
+    "read_checkpoint",
+    "read_facts",
+    "write_checkpoint",
+]
 
 _NAME = re.compile(r"step-(\d{8,})\.safetensors")
 

@@ -45,7 +45,7 @@ def stop_at(
     except (OSError, SafetensorError) as error:
         kept = f"its batch could not be kept ({error})"
     raise NotFiniteError(
-        f"step {facts['step']} of stage {facts['stage']!r}: {what}; {kept}, and the last checkpoint "
-        "stays. Try a lower learning_rate, a longer warmup_steps or a smaller max_grad_norm of "
+        f"step {facts['step']} of stage {facts['stage']!r}: {what}; {kept}, and the last "
+        "checkpoint stays. Try a lower learning_rate, a longer warmup_steps or a smaller max_grad_norm of "
         "that stage in a new --work, or run.precision=fp32 in this one"
     )

@@ -7,7 +7,6 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tokenfuse_sdk.errors import ConfigError
 from tokenfuse_training.data.coder import TextCoder
 from tokenfuse_training.data.feed import Feed
 from tokenfuse_training.data.plan import Planner
@@ -17,7 +16,7 @@ from tokenfuse_training.loop.terms import Terms
 from tokenfuse_training.samplers.make import make_sampler
 from tokenfuse_training.start import Beginning
 from tokenfuse_training.tasks.make import make_task
-from tokenfuse_training.train_config import StageSettings, TrainConfig
+from tokenfuse_training.train_config import StageSettings, TaskSettings, TrainConfig
 
 __all__ = ["StageRun", "open_stage"]
 
@@ -27,7 +26,7 @@ class StageRun:
     """A stage that is open.
 
     Args:
-        feed: gives (plan, batch), endlessly.
+        feed: gives (plan, batch) to the stage's end.
         planner: is told each step's losses, and plans another.
         terms: of the loss.
     """
@@ -37,19 +36,9 @@ class StageRun:
     terms: Terms
 
 
-def _sizes(stage: StageSettings, sources: Mapping[str, Source]) -> list[int]:
-    """Pictures of each task's data set."""
-    sizes = []
-    for name, task in stage.tasks.items():
-        source = sources[task.data]
-        size = task.size or (len(source) if hasattr(source, "__len__") else 0)
-        if not size and stage.sampler.kind == "proportional":
-            raise ConfigError(
-                f"stage {stage.name!r}: sampler proportional needs to know how many pictures "
-                f"{task.data!r} has, and a stream does not tell; set tasks.{name}.size"
-            )
-        sizes.append(size or 1)
-    return sizes
+def _size(task: TaskSettings, source: Source) -> int:
+    """Pictures of a task's data set; 0 where nobody says."""
+    return task.size or (len(source) if hasattr(source, "__len__") else 0)
 
 
 @contextlib.contextmanager
@@ -87,7 +76,7 @@ def open_stage(
     tasks = {name: make_task(settings, coder) for name, settings in stage.tasks.items()}
     sampler = make_sampler(
         stage.sampler,
-        sizes=_sizes(stage, sources),
+        sizes=[_size(task, sources[task.data]) for task in stage.tasks.values()],
         reference_losses=[task.reference_loss for task in stage.tasks.values()],
     )
     planner = Planner(
@@ -96,16 +85,17 @@ def open_stage(
     if planner_state is not None:
         planner.load_state_dict(planner_state)
     feed = Feed(
-        stage=stage,
-        tasks=tasks,
-        sources=sources,
-        coder=coder,
-        preprocess=beginning.preprocess,
+        stage,
+        tasks,
+        sources,
+        coder,
+        beginning.preprocess,
         seed=config.seed,
+        planner=planner,
         rank=ranks.rank,
         world_size=ranks.world_size,
         num_workers=config.run.num_workers,
-        planner=planner,
+        max_bad_shares={name: data.max_bad_share for name, data in config.data.items()},
     )
     with feed:
         yield StageRun(feed=feed, planner=planner, terms=Terms(stage, tasks))

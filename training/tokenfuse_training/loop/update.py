@@ -27,7 +27,7 @@ from tokenfuse_training.loop.terms import Terms
 from tokenfuse_training.objective import EXTRA_TERMS, term_divisors
 from tokenfuse_training.train_config import StageSettings
 
-__all__ = ["Updater", "Updated"]
+__all__ = ["Updated", "Updater"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
