@@ -109,6 +109,13 @@ def test_every_recipe_reads_by_its_name(name):
         (["data.captions.val.limit=9"], lambda c: c.data["captions.val"].limit == 9),
         (["init.text=a=b"], lambda c: c.init.text == "a=b"),
         (["data.s={format: scenes, split: val}"], lambda c: c.data["s"] == ScenesData(split="val")),
+        # Every entry that is there.
+        (["stages.*.steps=5"], lambda c: [s.steps for s in c.stages] == [5, 5]),
+        (["data.*.root=/d"], lambda c: {d.root for d in c.data.values()} == {"/d"}),
+        (
+            ["stages.*.tasks.*.texts=4", "stages.0.tasks.match=null"],
+            lambda c: [t.texts for s in c.stages for t in s.tasks.values()] == [4, 4],
+        ),
         # null takes away, or gives the default back.
         (["stages.pretrain.tasks.match=null"], lambda c: list(c.stages[0].tasks) == ["caption"]),
         (["stages.pretrain=null"], lambda c: [s.name for s in c.stages] == ["finetune"]),
@@ -152,6 +159,8 @@ def test_values_of_options_are_no_yaml(path):
         (["stages=[]"], ["at least one stage"]),
         (["seed.x=1"], ["seed is 7, in which there is no 'x'"]),
         (["run.device"], ["need key=value"]),
+        (["init.*=x"], ["init has no entries"]),
+        (["seed.*=x"], ["seed is 7"]),
         (["run..device=cpu"], ["names with dots between them"]),
         (["name={a: 1, a: 2}"], ["line 1", "'a' twice"]),
         (["name={"], ["--set name: not YAML"]),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ from tokenfuse_sdk.config import VisionConfig
 from tokenfuse_sdk.errors import ConfigError
 from tokenfuse_training.ask import AskedPicture
 from tokenfuse_training.asked import SourceQuestions, drawn_scenes
+from tokenfuse_training.settings import nearest
 from tokenfuse_training.train_config import DATA_FORMATS, ScenesData, TrainConfig
 
 if TYPE_CHECKING:
@@ -77,10 +77,9 @@ def config_set(
     if name is None and len(names) == 1:
         (name,) = names
     if name not in config.evaluate:
-        near = difflib.get_close_matches(str(name), names, 1)
-        meant = f"did you mean {near[0]!r}? " if near else ""
         raise ConfigError(
-            f"--dataset={name!r}: {meant}the entries of `evaluate` are {', '.join(names) or 'none'}"
+            f"--dataset={name!r}: {nearest(name, names)}the entries of `evaluate` are "
+            f"{', '.join(names) or 'none'}"
         )
     assert name is not None
     entry = config.evaluate[name]

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib.resources
 import math
 import os
 import pathlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tokenfuse_sdk.errors import ConfigError
-from tokenfuse_training.settings import read_settings, settings_values
+from tokenfuse_training.set_value import set_value
+from tokenfuse_training.settings import nearest, read_settings, settings_values
 from tokenfuse_training.train_config import TrainConfig
 
 if TYPE_CHECKING:
@@ -48,9 +48,7 @@ def read_config(
     Args:
         source: the name of a recipe, or a YAML file (a name that ends in .yaml or .yml, or any
             path with a folder in it).
-        sets: `path=value` each, as `stages.finetune.steps=100`: a part of a list is told by its
-            number or its name; the value is YAML; the later wins. `null` takes an entry of
-            a list or of named things away, and gives any other key its default.
+        sets: `path=value` each (see `set_value`), the value as YAML; the later wins.
         values: path to value as it is, over `sets`.
 
     Raises:
@@ -63,9 +61,9 @@ def read_config(
         path, equals, value = one.partition("=")
         if not equals:
             raise ConfigError(f"--set {one!r}: need key=value, as `run.device=cpu`")
-        _set(tree, path.strip(), _load(value, f"--set {path}"))
+        set_value(tree, path.strip(), _load(value, f"--set {path}"))
     for path, given in (values or {}).items():
-        _set(tree, path, given)
+        set_value(tree, path, given)
     return read_settings(TrainConfig, tree, "")
 
 
@@ -86,7 +84,7 @@ def _text(source: str | os.PathLike[str]) -> str:
         recipes = _recipes()
         if name not in recipes:
             raise ConfigError(
-                f"{name!r} is no recipe{_meant(name, recipes)}; choose one of "
+                f"{name!r} is no recipe; {nearest(name, recipes)}choose one of "
                 f"{', '.join(recipes)}, or pass a file that ends in .yaml"
             )
         return recipes[name].read_text(encoding="utf-8")
@@ -155,53 +153,3 @@ def _check(tree: object, where: str) -> None:
             )
         elif isinstance(value, float) and not math.isfinite(value):
             raise ConfigError(f"{where}: {value!r} is no finite number")
-
-
-def _set(tree: dict[str, Any], path: str, value: object) -> None:
-    """Set one value; what is on the way and not there is made."""
-    at: Any = tree
-    names = path.split(".")
-    done: list[str] = []
-    while True:
-        if not names or "" in names:
-            raise ConfigError(f"--set {path!r}: need names with dots between them, as run.device")
-        if isinstance(at, list):
-            key: Any = _place(at, names[0], ".".join(done))
-            used = 1
-        elif isinstance(at, dict):
-            # A name may have dots: the longest that is there.
-            used = next((n for n in range(len(names), 0, -1) if ".".join(names[:n]) in at), 1)
-            key = ".".join(names[:used])
-        else:
-            raise ConfigError(
-                f"--set {path}: {'.'.join(done)} is {at!r}, in which there is no {names[0]!r}"
-            )
-        done += names[:used]
-        names = names[used:]
-        if not names:
-            break
-        if isinstance(at, dict) and at.get(key) is None:
-            at[key] = {}
-        at = at[key]
-    if isinstance(at, list) and value is None:
-        del at[key]
-    else:
-        at[key] = value
-
-
-def _place(items: Sequence[Any], name: str, where: str) -> int:
-    own = [item.get("name") if isinstance(item, dict) else None for item in items]
-    if name in own:
-        return own.index(name)
-    if name.isdecimal() and int(name) < len(items):
-        return int(name)
-    known = [n for n in own if isinstance(n, str)]
-    raise ConfigError(
-        f"--set {where}.{name}: choose one of {', '.join(known)}, or 0 to {len(items) - 1}"
-        + _meant(name, known)
-    )
-
-
-def _meant(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(known), 1)
-    return f"; did you mean {near[0]!r}?" if near else ""

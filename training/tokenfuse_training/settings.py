@@ -6,13 +6,13 @@ import dataclasses
 import difflib
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 from tokenfuse_sdk.errors import ConfigError
 from tokenfuse_training.train_config import DATA_FORMATS, DataSettings
 
-__all__ = ["read_settings", "settings_values"]
+__all__ = ["nearest", "read_settings", "settings_values"]
 
 T = TypeVar("T")
 _FORMAT = "format"
@@ -33,7 +33,10 @@ def read_settings(kind: type[T], tree: object, where: str) -> T:
     fields = {field.name: field for field in dataclasses.fields(kind)}
     for key in tree:
         if key not in fields:
-            raise ConfigError(unknown_key(key, list(fields), where))
+            raise ConfigError(
+                f"{_join(where, key)}: no such key; {nearest(key, fields)}allowed: "
+                f"{', '.join(fields)}"
+            )
     types_of = typing.get_type_hints(kind)
     given = {}
     for name, field in fields.items():
@@ -64,11 +67,10 @@ def settings_values(settings: object) -> Any:
     return settings
 
 
-def unknown_key(key: str, allowed: list[str], where: str) -> str:
-    """The message on a key that is none."""
-    near = difflib.get_close_matches(key, allowed, 1)
-    meant = f"did you mean {near[0]!r}? " if near else ""
-    return f"{_join(where, key)}: no such key; {meant}allowed: {', '.join(allowed)}"
+def nearest(name: object, known: Iterable[str]) -> str:
+    """What may have been meant, for a message; empty where nothing is near."""
+    near = difflib.get_close_matches(str(name), list(known), 1)
+    return f"did you mean {near[0]!r}? " if near else ""
 
 
 def _join(where: str, name: str) -> str:
@@ -117,10 +119,9 @@ def _data(value: object, where: str) -> DataSettings:
     tree = dict(_mapping(value, where))
     name = tree.pop(_FORMAT, None)
     if not isinstance(name, str) or name not in DATA_FORMATS:
-        near = difflib.get_close_matches(str(name), list(DATA_FORMATS), 1)
-        meant = f"did you mean {near[0]!r}? " if near else ""
         raise ConfigError(
-            f"{where}.{_FORMAT}={name!r}: {meant}need one of {', '.join(DATA_FORMATS)}"
+            f"{where}.{_FORMAT}={name!r}: {nearest(name, DATA_FORMATS)}need one of "
+            f"{', '.join(DATA_FORMATS)}"
         )
     return read_settings(DATA_FORMATS[name], tree, where)
 
