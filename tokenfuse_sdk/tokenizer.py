@@ -111,6 +111,11 @@ class Tokenizer:
         """Entries of the vocabulary."""
         return int(self._inner.get_vocab_size(with_added_tokens=True))
 
+    def token_id(self, token: str) -> int | None:
+        """Id of an entry of the vocabulary; None where it has no such entry."""
+        id_ = self._inner.token_to_id(token)
+        return None if id_ is None else int(id_)
+
     def encode(self, text: str, max_tokens: int) -> np.ndarray:
         """Ids int32 (L,) with the end id last, L <= max_tokens.
 

@@ -33,7 +33,12 @@ class Text:
 
 
 class Task(Protocol):
-    """Made once per stage by `tasks.make_task`; pickles to workers."""
+    """Made once per stage by `tasks.make.make_task`; pickles to workers."""
+
+    @property
+    def needs_other_caption(self) -> bool:
+        """Whether `texts` reads `record.other_caption`, so that somebody must put one there."""
+        ...
 
     @property
     def terms(self) -> dict[str, float]:
