@@ -64,11 +64,11 @@ def test_settings(run_config):
     "model, preprocess, message",
     [
         ({"vision": {"image_sise": 64}}, {}, "did you mean 'image_size'"),
-        ({"fusion": {"qqq": 1}}, {}, "Allowed: width"),
+        ({"fusion": {"qqq": 1}}, {}, "allowed: width"),
         ({"vision": {"image_size": 60}}, {}, "multiple of"),
         ({"size": "huge"}, {}, "nano, tiny"),
         ({"text": {"vocab_size": 50}}, {}, "room for 50"),
-        ({}, {"mean": [0.5]}, "did you mean 'image_mean'"),
+        ({}, {"image_means": [0.5]}, "did you mean 'image_mean'"),
         ({}, {"image_mean": "x"}, "three finite floats"),
         ({}, {"image_size": 32}, "model.vision.image_size"),
     ],
@@ -112,7 +112,9 @@ def test_two_folders_are_joined(run_config, vit_folder, t5_folder):
     theirs = transformers.AutoTokenizer.from_pretrained(t5_folder)
     text = "what color is the cat?"
     assert tokenizer.encode(text, 64).tolist() == theirs(text).input_ids
-    assert any("decoder: init.text" in note for note in started.notes)
+    assert any("decoder: of t5" in note for note in started.notes)
+    # They stand in the model's card: no paths of this machine.
+    assert not any("/" in note for note in started.notes)
 
 
 def test_one_folder_alone(run_config, vit_folder, t5_encoder_folder):
@@ -130,7 +132,7 @@ def test_one_folder_alone(run_config, vit_folder, t5_encoder_folder):
 
 def test_a_decoder_of_another_shape_is_random(run_config, t5_folder):
     taken = begin(run_config(text=t5_folder, model={"decoder": {"max_tokens": 9}}))
-    assert any("decoder: init.text" in note for note in taken.notes)
+    assert any("decoder: of t5" in note for note in taken.notes)
     assert taken.model_config.decoder.max_tokens == 9
     random = begin(run_config(text=t5_folder, model={"decoder": {"num_layers": 1}}))
     assert random.model_config.decoder.num_layers == 1
