@@ -78,7 +78,8 @@ class VisionConfig:
     With `stem_widths` empty, patches are one convolution of `patch_size` (the
     ViT of Hugging Face). Otherwise each stem entry is a 3x3 convolution of
     stride 2 (padding 1) followed by GELU, and the patch convolution covers the
-    remaining `patch_size / 2**len(stem_widths)`.
+    remaining `patch_size / 2**len(stem_widths)`. DeiT has a `distillation_token`
+    behind its `class_token`; patches follow.
     """
 
     image_size: int
@@ -89,6 +90,7 @@ class VisionConfig:
     mlp_dim: int
     stem_widths: tuple[int, ...] = ()
     class_token: bool = False
+    distillation_token: bool = False
     activation: str = "gelu"
     eps: float = 1e-6
 
@@ -103,8 +105,14 @@ class VisionConfig:
         _check_choice(own, "activation", self.activation, ACTIVATIONS)
         _check_eps(own, "eps", self.eps)
         _check_heads(own, self.width, self.num_heads)
-        if not isinstance(self.class_token, bool):
-            raise ConfigError(f"vision.class_token={self.class_token!r}: need true or false")
+        for name in ("class_token", "distillation_token"):
+            value = getattr(self, name)
+            if not isinstance(value, bool):
+                raise ConfigError(f"vision.{name}={value!r}: need true or false")
+        if self.distillation_token and not self.class_token:
+            raise ConfigError(
+                "vision.distillation_token=True needs class_token=True: it stands behind that"
+            )
         if len(self.stem_widths) > 4:
             raise ConfigError(f"vision.stem_widths has {len(self.stem_widths)} entries; at most 4")
         _set_ints(self, own, "stem_widths", 1, 1024)
@@ -126,9 +134,14 @@ class VisionConfig:
         return self.image_size // self.patch_size
 
     @property
+    def num_class_tokens(self) -> int:
+        """Tokens before the patches: class and distillation token."""
+        return int(self.class_token) + int(self.distillation_token)
+
+    @property
     def num_tokens(self) -> int:
-        """S: patches, and the class token where there is one."""
-        return self.grid_size**2 + int(self.class_token)
+        """S: patches, and the class tokens where there are any."""
+        return self.grid_size**2 + self.num_class_tokens
 
     @property
     def patch_kernel(self) -> int:

@@ -61,7 +61,7 @@ def _vision(config: VisionConfig) -> Shapes:
         shapes |= _conv(f"vision.stem.{i}", num_in, num_out, 3)
     shapes |= _conv("vision.patch", widths[-1], config.width, config.patch_kernel)
     if config.class_token:
-        shapes["vision.class_token"] = (1, config.width)
+        shapes["vision.class_token"] = (config.num_class_tokens, config.width)
     shapes["vision.position"] = (config.num_tokens, config.width)
     for i in range(config.num_layers):
         shapes |= _self_layer(f"vision.layers.{i}", config.width, config.mlp_dim)

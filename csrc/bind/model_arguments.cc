@@ -34,6 +34,7 @@ VisionConfig vision_of(const py::dict& d) {
           field<I>(d, "mlp_dim"),
           field<std::vector<I>>(d, "stem_widths"),
           field<bool>(d, "class_token"),
+          field<bool>(d, "distillation_token"),
           activation_of(d),
           field<float>(d, "eps")};
 }

@@ -12,13 +12,16 @@ namespace tokenfuse {
 struct VisionConfig {
   std::int64_t image_size, patch_size, width, num_layers, num_heads, mlp_dim;
   std::vector<std::int64_t> stem_widths;
-  bool class_token;
+  bool class_token, distillation_token;
   Activation activation;
   float eps;
 
   std::int64_t grid_size() const noexcept { return image_size / patch_size; }
+  std::int64_t num_class_tokens() const noexcept {
+    return (class_token ? 1 : 0) + (distillation_token ? 1 : 0);
+  }
   std::int64_t num_tokens() const noexcept {
-    return grid_size() * grid_size() + (class_token ? 1 : 0);
+    return grid_size() * grid_size() + num_class_tokens();
   }
 };
 

@@ -20,7 +20,7 @@ void ImageEncoder::load(Loader& loader, const VisionConfig& config) {
   num_tokens_ = config.num_tokens();
   width_ = config.width;
   mlp_dim_ = config.mlp_dim;
-  class_token_ = config.class_token;
+  num_first_ = config.num_class_tokens();
   stem_.clear();
   layers_.clear();
   std::int64_t side = config.image_size, channels = 3;
@@ -39,7 +39,7 @@ void ImageEncoder::load(Loader& loader, const VisionConfig& config) {
   conv2d_matrix(patch_shape_, weight.data(), matrix.data());
   patch_ =
       loader.pack(matrix, loader.read("vision.patch.bias", {width_}), patch_shape_.patch(), width_);
-  if (class_token_) first_ = loader.keep("vision.class_token", {1, width_});
+  if (num_first_ > 0) first_ = loader.keep("vision.class_token", {num_first_, width_});
   position_ = loader.keep("vision.position", {num_tokens_, width_});
   layers_.resize(static_cast<std::size_t>(config.num_layers));
   for (std::size_t i = 0; i < layers_.size(); ++i) {
@@ -76,14 +76,16 @@ View ImageEncoder::run(Compute& compute, const Workspace& space, const float* im
            conv_scratch_, compute.pool());
     from = to;
   }
-  const std::int64_t across = patch_shape_.out_width(), first = class_token_ ? 1 : 0;
+  const std::int64_t across = patch_shape_.out_width();
   const View patches{space.h.data, patch_.num_in}, position{const_cast<float*>(position_), width_};
   compute.pool().parallel_for(patch_shape_.out_height(), [&](std::int64_t row, int) {
     conv2d_patches(patch_shape_, from, row, patches.row(row * across));
   });
-  compute.linear(patch_, patches, x_.rows(first), num_tokens_ - first, Activation::kNone,
-                 position.rows(first));
-  if (class_token_) compute.gated_add(1.0f, first_, 1.0f, position_, x_.data, width_);
+  compute.linear(patch_, patches, x_.rows(num_first_), num_tokens_ - num_first_, Activation::kNone,
+                 position.rows(num_first_));
+  if (num_first_ > 0) {
+    compute.gated_add(1.0f, first_, 1.0f, position_, x_.data, num_first_ * width_);
+  }
   SelfLayer::run(compute, space, layers_, x_, num_tokens_);
   compute.norm(norm_, x_, x_, num_tokens_);
   return x_;

@@ -29,12 +29,12 @@ class ImageEncoder {
   Conv load_conv(Loader& loader, const std::string& name, const Conv2dShape& shape,
                  Activation activation);
 
-  std::int64_t num_tokens_ = 0, width_ = 0, mlp_dim_ = 0;
-  bool class_token_ = false;
+  std::int64_t num_tokens_ = 0, num_first_ = 0, width_ = 0, mlp_dim_ = 0;
   std::vector<Conv> stem_;
   // Patches do not overlap: together they are one linear, in the engine's precision.
   Conv2dShape patch_shape_{};
   PackedLinear patch_;
+  // Class and distillation token: `num_first_` rows.
   const float* first_ = nullptr;
   const float* position_ = nullptr;
   std::vector<SelfLayer> layers_;

@@ -84,6 +84,8 @@ def test_an_unknown_config_key(bundle):
         ("decoder", "max_tokens", 10**9),
         ("vision", "image_size", "32"),
         ("vision", "class_token", "yes"),
+        ("vision", "distillation_token", 1),
+        ("vision", "distillation_token", True),
     ],
 )
 def test_config_values_out_of_range(bundle, section, key, value):

@@ -13,7 +13,7 @@ float gain(std::int64_t num_in) { return std::sqrt(3.0f / static_cast<float>(num
 
 ModelConfig wide_config() {
   ModelConfig config{};
-  config.vision = {64, 4, 64, 1, 4, 128, {16}, false, Activation::kGelu, 1e-6f};
+  config.vision = {64, 4, 64, 1, 4, 128, {16}, false, false, Activation::kGelu, 1e-6f};
   config.text = {96, 64, 1, 4, 16, 64, 48, 8, 20, 1e-6f};
   config.fusion = {
       64,   4, 128, 16, 2, 2, {4, 8, 16}, "joint_adaptive", "latent", "weighted", Activation::kGelu,
@@ -24,7 +24,7 @@ ModelConfig wide_config() {
 
 ModelConfig odd_config() {
   ModelConfig config{};
-  config.vision = {24, 8, 36, 0, 3, 50, {5, 7}, true, Activation::kGeluTanh, 1e-6f};
+  config.vision = {24, 8, 36, 0, 3, 50, {5, 7}, true, true, Activation::kGeluTanh, 1e-6f};
   config.text = {61, 30, 2, 3, 7, 41, 19, 8, 5, 1e-6f};
   config.fusion = {33,
                    3,
@@ -44,7 +44,7 @@ ModelConfig odd_config() {
 
 ModelConfig narrow_config() {
   ModelConfig config = odd_config();
-  config.vision = {24, 8, 48, 1, 2, 50, {8, 16}, true, Activation::kGeluTanh, 1e-6f};
+  config.vision = {24, 8, 48, 1, 2, 50, {8, 16}, true, true, Activation::kGeluTanh, 1e-6f};
   config.text.head_dim = 8;
   config.fusion.width = 40;
   config.fusion.num_heads = 5;
@@ -55,6 +55,7 @@ ModelConfig narrow_config() {
 ModelConfig projected_config() {
   ModelConfig config = wide_config();
   config.vision.image_size = 24;
+  config.vision.class_token = true;
   config.fusion.num_heads = 16;
   config.fusion.num_latents = 33;
   config.fusion.token_budgets = {2, 33};
@@ -141,7 +142,8 @@ void SmallModel::add_vision() {
     channels = vision.stem_widths[i];
   }
   conv("vision.patch", channels, vision.width, vision.patch_size >> vision.stem_widths.size());
-  if (vision.class_token) add("vision.class_token", {1, vision.width}, 1.0f);
+  const std::int64_t num_first = vision.num_class_tokens();
+  if (num_first > 0) add("vision.class_token", {num_first, vision.width}, 1.0f);
   add("vision.position", {vision.num_tokens(), vision.width}, 0.5f);
   layers("vision.layers", vision.num_layers, vision.width, vision.mlp_dim);
   layer_norm("vision.norm", vision.width);

@@ -15,14 +15,14 @@ namespace tokenfuse::test {
 ModelConfig wide_config();
 
 // Widths that fill no vector and differ from one another, the decoder's hidden one the largest; a
-// class token; no layers in vision.
+// class and a distillation token; no layers in vision.
 ModelConfig odd_config();
 
 // The same where the CUDA engine, whose heads are multiples of 8, lets it be.
 ModelConfig narrow_config();
 
 // Many heads and latents: the image's keys and values are projected, not folded, at the full
-// budget; at the small one they are folded.
+// budget; at the small one they are folded. A class token.
 ModelConfig projected_config();
 
 class SmallModel {

@@ -37,6 +37,7 @@ def _with(config: ModelConfig, **parts: dict) -> ModelConfig:
 CONFIGS = {
     "nano": _NANO,
     "class_token": _with(_NANO, vision={"class_token": True, "stem_widths": ()}),
+    "distillation_token": _with(_NANO, vision={"class_token": True, "distillation_token": True}),
     "gelu_tanh": _with(
         _NANO, vision={"activation": "gelu_tanh"}, fusion={"activation": "gelu_tanh"}
     ),
@@ -125,7 +126,7 @@ def test_logits_agree_with_the_reference(name: str, isa: str) -> None:
         assert relative_error(got, want) < _LOGITS_BOUND
 
 
-@pytest.mark.parametrize("name", ["nano", "projected", "class_token"])
+@pytest.mark.parametrize("name", ["nano", "projected", "class_token", "distillation_token"])
 def test_image_tokens_and_their_map_agree_with_the_reference(name: str) -> None:
     config = CONFIGS[name]
     model = make_reference(config)

@@ -239,7 +239,7 @@ def test_the_files_say_nothing_of_this_machine(onnx_folder):
 def test_another_resampler_opset_and_the_shortest_answers(bundle_parts, tmp_path, open_onnx):
     config = _config(
         bundle_parts,
-        vision={"class_token": True, "stem_widths": ()},
+        vision={"class_token": True, "distillation_token": True, "stem_widths": ()},
         fusion={"resampler": "spatial", "combination": "residual", "activation": "gelu_tanh"},
         decoder={"max_tokens": 2},
     )

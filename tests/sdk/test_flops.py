@@ -86,12 +86,11 @@ def test_every_budget_and_other_lengths(kind):
 
 
 @pytest.mark.parametrize("resampler", RESAMPLERS)
-@pytest.mark.parametrize("class_token", [False, True])
+@pytest.mark.parametrize("first", [(False, False), (True, False), (True, True)])
 @pytest.mark.parametrize("stem_widths", [(), (8,), (8, 24, 5)])
-def test_every_vision_and_resampler_variant(resampler, class_token, stem_widths):
-    config = _config(
-        vision={"class_token": class_token, "stem_widths": stem_widths}, resampler=resampler
-    )
+def test_every_vision_and_resampler_variant(resampler, first, stem_widths):
+    vision = {"class_token": first[0], "distillation_token": first[1], "stem_widths": stem_widths}
+    config = _config(vision=vision, resampler=resampler)
     for budget in config.fusion.token_budgets:
         _check(config, token_budget=budget)
 

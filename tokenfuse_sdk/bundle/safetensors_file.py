@@ -18,6 +18,7 @@ from tokenfuse_sdk.errors import BundleFormatError, TensorDataError, TensorHeade
 from tokenfuse_sdk.strict_json import parse_object
 
 __all__ = [
+    "DTYPES",
     "MAX_HEADER_BYTES",
     "TensorEntry",
     "all_finite",
@@ -33,7 +34,7 @@ MAX_HEADER_BYTES = 2 << 20
 MAX_TENSORS = 16384
 _MAX_AXES = 8
 
-_DTYPES: dict[str, np.dtype[Any]] = {
+DTYPES: dict[str, np.dtype[Any]] = {
     "F32": np.dtype("<f4"),
     "F16": np.dtype("<f2"),
     "I64": np.dtype("<i8"),
@@ -57,19 +58,21 @@ def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 48
 
 
-def _entry(name: str, value: object, file_name: str) -> TensorEntry:
+def _entry(
+    name: str, value: object, file_name: str, dtypes: Mapping[str, np.dtype[Any]]
+) -> TensorEntry:
     where = f"{file_name}: tensor {name!r}"
     keys = {"dtype", "shape", "data_offsets"}
     if not isinstance(value, dict) or set(value) != keys:
         raise TensorHeaderError(f"{where} needs exactly dtype, shape and data_offsets")
     dtype, shape, offsets = value["dtype"], value["shape"], value["data_offsets"]
-    if not isinstance(dtype, str) or dtype not in _DTYPES:
-        raise TensorHeaderError(f"{where} has dtype {dtype!r}; allowed: {', '.join(_DTYPES)}")
+    if not isinstance(dtype, str) or dtype not in dtypes:
+        raise TensorHeaderError(f"{where} has dtype {dtype!r}; allowed: {', '.join(dtypes)}")
     if not isinstance(shape, list) or len(shape) > _MAX_AXES or not all(map(_is_count, shape)):
         raise TensorHeaderError(f"{where} has no valid shape: {shape!r}")
     if not isinstance(offsets, list) or len(offsets) != 2 or not all(map(_is_count, offsets)):
         raise TensorHeaderError(f"{where} has no valid data_offsets: {offsets!r}")
-    item = _DTYPES[dtype].itemsize
+    item = dtypes[dtype].itemsize
     # NumPy refuses an array whose other axes are too large even where one is 0.
     if not _is_count(item * math.prod(axis for axis in shape if axis)):
         raise TensorHeaderError(f"{where} has no valid shape: {shape!r} is larger than any file")
@@ -79,16 +82,19 @@ def _entry(name: str, value: object, file_name: str) -> TensorEntry:
             f"{where} has {offsets[1] - offsets[0]} bytes of data; {dtype} {shape} needs {size}"
         )
     return TensorEntry(
-        name=name, dtype=_DTYPES[dtype], shape=tuple(shape), begin=offsets[0], end=offsets[1]
+        name=name, dtype=dtypes[dtype], shape=tuple(shape), begin=offsets[0], end=offsets[1]
     )
 
 
-def parse_header(data: memoryview, file_name: str) -> tuple[list[TensorEntry], int, dict[str, str]]:
+def parse_header(
+    data: memoryview, file_name: str, dtypes: Mapping[str, np.dtype[Any]] = DTYPES
+) -> tuple[list[TensorEntry], int, dict[str, str]]:
     """Check a whole file's header against its size.
 
     Args:
         data: the file.
         file_name: for messages.
+        dtypes: the ones that may be there, and what each is read as.
 
     Returns:
         The tensors by offset, where the data begins, and the metadata.
@@ -116,7 +122,7 @@ def parse_header(data: memoryview, file_name: str) -> tuple[list[TensorEntry], i
         raise TensorHeaderError(f"{file_name}: __metadata__ must map text to text")
     if len(header) > MAX_TENSORS:
         raise TensorHeaderError(f"{file_name} has {len(header)} tensors; at most {MAX_TENSORS}")
-    entries = [_entry(name, value, file_name) for name, value in header.items()]
+    entries = [_entry(name, value, file_name, dtypes) for name, value in header.items()]
     entries.sort(key=lambda entry: (entry.begin, entry.end))
     at = 0
     for entry in entries:

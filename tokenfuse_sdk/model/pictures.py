@@ -71,7 +71,7 @@ def map_tokens(facts: Facts, runtime: Runtime, image: ImageSource, budget: int) 
     """Which patch of a picture fed which of its tokens, at a budget that was checked."""
     _, weights_NS = runtime.encode_image_with_map(prepare(facts, runtime, image), budget)
     vision = facts.config.vision
-    patches_NS = weights_NS[:, int(vision.class_token) :]
+    patches_NS = weights_NS[:, vision.num_class_tokens :]
     weights_NGG = patches_NS.reshape(budget, vision.grid_size, vision.grid_size).copy()
     weights_NGG.setflags(write=False)
     return TokenMap(weights=weights_NGG)

@@ -6,10 +6,21 @@ Shapes: B pictures, S image tokens, C width.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["DenseHeads"]
+from tokenfuse_training.model.attend import widen
+
+__all__ = ["DenseHeads", "patch_weights"]
+
+
+def patch_weights(kind_BS: Tensor) -> Tensor:
+    """How much each patch counts, by its label of the kind; below 0 there is none to learn.
+
+    Empty patches are most of a picture, so they count a quarter.
+    """
+    return torch.where(kind_BS > 0, 1.0, 0.25) * (kind_BS >= 0)
 
 
 class DenseHeads(nn.Module):
@@ -20,17 +31,18 @@ class DenseHeads(nn.Module):
         self.color = nn.Linear(width, num_colors)
         self.kind = nn.Linear(width, num_kinds)
 
-    def forward(self, x_BSC: Tensor, color_BS: Tensor, kind_BS: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean cross-entropy, and accuracy of the kind on patches that hold an object.
+    def forward(
+        self, x_BSC: Tensor, color_BS: Tensor, kind_BS: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Weighted cross-entropy of both, summed over patches.
 
-        Empty patches are most of a picture, so they count a quarter.
+        With it, of the patches that hold an object, how many tell its kind and how many there are.
         """
-        color_logits = self.color(x_BSC).float().flatten(0, 1)
-        kind_logits = self.kind(x_BSC).float().flatten(0, 1)
+        color_logits = widen(self.color(x_BSC)).flatten(0, 1)
+        kind_logits = widen(self.kind(x_BSC)).flatten(0, 1)
         color, kind = color_BS.flatten(), kind_BS.flatten()
-        weight = (kind > 0).float() * 0.75 + 0.25
-        losses = F.cross_entropy(color_logits, color, reduction="none")
-        losses = losses + F.cross_entropy(kind_logits, kind, reduction="none")
+        losses = F.cross_entropy(color_logits, color, ignore_index=-1, reduction="none")
+        losses = losses + F.cross_entropy(kind_logits, kind, ignore_index=-1, reduction="none")
         held = kind > 0
-        right = (kind_logits.argmax(-1) == kind)[held].float().mean()
-        return (losses * weight).sum() / weight.sum(), right
+        right = (kind_logits.detach().argmax(-1) == kind) & held
+        return (losses * patch_weights(kind).to(losses.dtype)).sum(), right.sum(), held.sum()

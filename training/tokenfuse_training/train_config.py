@@ -217,6 +217,8 @@ class TaskSettings:
         data: name of the data set.
         texts: at most so many texts of one picture in a step.
         reference_loss: the loss that a well-trained model has; for the sampler `difficulty`.
+        size: pictures of the data set, for the sampler `proportional`; 0 asks the data set, which
+            a stream cannot answer.
         options: of the task itself (`scenes` and `fill` have some).
     """
 
@@ -224,11 +226,13 @@ class TaskSettings:
     data: str
     texts: int = 1
     reference_loss: float = 0.0
+    size: int = 0
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _need(self.task in TASKS, "task", "task", self.task, f"one of {', '.join(TASKS)}")
         _count(self, "task", "texts")
+        _count(self, "task", "size", low=0)
         _within(self, "task", "reference_loss", 0.0, 1e6)
 
 
@@ -287,7 +291,8 @@ class StageSettings:
         schedule: `cosine` falls from the warm-up's end to the stage's, `constant` stays,
             `linear_tail` stays and falls linearly over the last `tail_share` of the stage.
         final_rate_share: of the learning rate, at the end of `cosine` and `linear_tail`.
-        weight_decay, betas, max_grad_norm: of AdamW and clipping.
+        weight_decay, betas: of AdamW.
+        max_grad_norm: longer gradients are scaled down to it; 0 for no limit.
         ema_decay: of the moving average of weights, which is what is published.
         accumulate: micro-batches of one update; changes nothing but memory and rounding.
         budget_weights: how likely each token budget of the model is in a step; empty for
@@ -353,7 +358,7 @@ class EvaluateSettings:
     """A data set to ask, and by which task.
 
     Args:
-        task: vqa, gqa, entail or scenes.
+        task: vqa, gqa, entail or scenes; `describe` asks for the long texts of scenes.
         data: name of the data set.
         num_questions: at most; 0 for all.
     """
@@ -363,7 +368,7 @@ class EvaluateSettings:
     num_questions: int = 0
 
     def __post_init__(self) -> None:
-        tasks = ("vqa", "gqa", "entail", "scenes")
+        tasks = ("vqa", "gqa", "entail", "scenes", "describe")
         _need(self.task in tasks, "evaluate", "task", self.task, ", ".join(tasks))
         _count(self, "evaluate", "num_questions", low=0)
 
@@ -386,6 +391,8 @@ class RunSettings:
         log_steps: steps between two lines of the log.
         tensorboard: write event files as well.
         peak_tflops: of this device, for the share that is used; 0 for what is known or measured.
+        record_questions: of the bundle's record of precisions, which are asked by the CPU engine
+            in each of them; 0 for no record.
     """
 
     device: str = "auto"
@@ -400,6 +407,7 @@ class RunSettings:
     log_steps: int = 50
     tensorboard: bool = True
     peak_tflops: float = 0.0
+    record_questions: int = 2_000
 
     def __post_init__(self) -> None:
         own = "run"
@@ -409,7 +417,7 @@ class RunSettings:
         ):
             value = getattr(self, name)
             _need(value in allowed, own, name, value, ", ".join(allowed))
-        _count(self, own, "num_workers", "checkpoint_steps", low=0)
+        _count(self, own, "num_workers", "checkpoint_steps", "record_questions", low=0)
         _count(self, own, "keep_checkpoints", "log_steps")
         _within(self, own, "checkpoint_minutes", 0.0, 1e6)
         _within(self, own, "peak_tflops", 0.0, 1e6)

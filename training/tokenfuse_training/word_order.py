@@ -12,10 +12,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["WordOrderHeads"]
+from tokenfuse_training.model.attend import widen
+
+__all__ = ["WordOrderHeads", "num_asked"]
 
 # `of the star`: the word two before says which of two things it is.
 _OFFSETS = (1, 2)
+
+
+def num_asked(text_QL: Tensor) -> int:
+    """How many words of a batch's texts are told, over all offsets."""
+    return sum(int((text_QL[:, offset:] != 0).sum()) for offset in _OFFSETS)
 
 
 class WordOrderHeads(nn.Module):
@@ -25,14 +32,17 @@ class WordOrderHeads(nn.Module):
         super().__init__()
         self.before = nn.ModuleList(nn.Linear(width, vocab_size) for _ in _OFFSETS)
 
-    def forward(self, encoded_QLT: Tensor, text_QL: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean cross-entropy over words and offsets, and the share of words told right."""
-        losses, rights = [], []
+    def forward(self, encoded_QLT: Tensor, text_QL: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Cross-entropy summed over words and offsets, how many are told right, and of how many."""
+        total = widen(encoded_QLT.new_zeros(()))
+        rights = torch.zeros((), dtype=torch.int64, device=text_QL.device)
+        seen = torch.zeros_like(rights)
         for offset, head in zip(_OFFSETS, self.before, strict=True):
-            logits = head(encoded_QLT[:, offset:]).float().flatten(0, 1)
+            logits = widen(head(encoded_QLT[:, offset:])).flatten(0, 1)
             # Padding (0) behind the text asks nothing.
-            asked = (text_QL[:, offset:] != 0).flatten()
-            truth = text_QL[:, :-offset].flatten()
-            losses.append(F.cross_entropy(logits[asked], truth[asked]))
-            rights.append((logits.detach()[asked].argmax(-1) == truth[asked]).float().mean())
-        return torch.stack(losses).mean(), torch.stack(rights).mean()
+            asked = text_QL[:, offset:] != 0
+            truth = torch.where(asked, text_QL[:, : text_QL.shape[1] - offset], 0).flatten()
+            total = total + F.cross_entropy(logits, truth, ignore_index=0, reduction="sum")
+            rights += ((logits.detach().argmax(-1) == truth) & asked.flatten()).sum()
+            seen += asked.sum()
+        return total, rights, seen

@@ -37,12 +37,14 @@ void ImageEncoder::load(Loader& loader, const VisionConfig& config) {
   patch_ = {shape, load_conv(loader, "vision.patch", shape), Activation::kNone};
   const std::vector<float> position =
       loader.read("vision.position", {config.num_tokens(), config.width});
+  num_first_ = static_cast<int>(config.num_class_tokens());
   first_ = nullptr;
-  if (config.class_token) {
-    std::vector<float> first = loader.read("vision.class_token", {1, config.width});
+  if (num_first_ > 0) {
+    std::vector<float> first =
+        loader.read("vision.class_token", {config.num_class_tokens(), config.width});
     for (std::size_t i = 0; i < first.size(); ++i) first[i] += position[i];
     first_ = loader.keep(first);
-    position_ = loader.keep({position.begin() + config.width, position.end()});
+    position_ = loader.keep({position.begin() + std::ptrdiff_t(first.size()), position.end()});
   } else {
     position_ = loader.keep(position);
   }
@@ -99,17 +101,17 @@ float* ImageEncoder::run(const Compute& compute, const Space& space, const float
                     .activation = conv.activation});
     map = maps_[i % 2];
   }
-  const int rows = gather(patch_), first = first_ == nullptr ? 0 : 1;
+  const int rows = gather(patch_);
   compute.linear(patch_.linear, rows,
                  {.x16 = patches_,
-                  .y32 = x_ + first * width_,
+                  .y32 = x_ + num_first_ * width_,
                   .residual = position_,
                   .residual_repeats = true,
-                  .group = num_tokens_ - first,
+                  .group = num_tokens_ - num_first_,
                   .y_group = num_tokens_});
-  for (int i = 0; first_ != nullptr && i < batch; ++i) {
+  for (int i = 0; num_first_ > 0 && i < batch; ++i) {
     compute.stream->copy_on_device(x_ + std::int64_t{i} * num_tokens_ * width_, first_,
-                                   static_cast<std::size_t>(width_) * sizeof(float));
+                                   static_cast<std::size_t>(num_first_ * width_) * sizeof(float));
   }
   for (const SelfLayer& layer : layers_) layer.run(compute, space, x_, batch, num_tokens_);
   return x_;

@@ -28,11 +28,11 @@ class ImageEncoder {
     Activation activation;
   };
 
-  int num_tokens_ = 0, width_ = 0;
+  int num_tokens_ = 0, num_first_ = 0, width_ = 0;
   std::int64_t mlp_dim_ = 0;
   std::vector<Conv> stem_;
   Conv patch_{};
-  // Of a class token, its position added: token 0 of every picture.
+  // Class and distillation token, their positions added: the first tokens of every picture.
   const float* first_ = nullptr;
   const float* position_ = nullptr;
   std::vector<SelfLayer> layers_;

@@ -29,12 +29,14 @@ def test_every_kind_and_size(size, kind):
 
 @pytest.mark.parametrize("combination", COMBINATIONS)
 @pytest.mark.parametrize("resampler", RESAMPLERS)
-@pytest.mark.parametrize("class_token", [False, True])
-def test_every_variant_of_the_method(combination, resampler, class_token):
+@pytest.mark.parametrize("first", [(False, False), (True, False), (True, True)])
+def test_every_variant_of_the_method(combination, resampler, first):
     config = named_config("nano")
     config = dataclasses.replace(
         config,
         fusion=dataclasses.replace(config.fusion, combination=combination, resampler=resampler),
-        vision=dataclasses.replace(config.vision, class_token=class_token),
+        vision=dataclasses.replace(
+            config.vision, class_token=first[0], distillation_token=first[1]
+        ),
     )
     assert _shapes(config) == expected_tensors(config)

@@ -48,12 +48,13 @@ class VisionEncoder(nn.Module):
         )
         kernel = config.patch_kernel
         self.patch = nn.Conv2d(widths[-1], config.width, kernel_size=kernel, stride=kernel)
-        if config.class_token:
-            self.class_token = nn.Parameter(torch.randn(1, config.width) * 0.02)
+        num_first = config.num_class_tokens
+        if num_first:
+            # Class and distillation token.
+            self.class_token = nn.Parameter(torch.randn(num_first, config.width) * 0.02)
         positions = sincos_positions(config.grid_size, config.width)
-        if config.class_token:
-            positions = torch.cat([torch.zeros(1, config.width), positions])
-        self.position = nn.Parameter(positions)
+        first = torch.zeros(num_first, config.width)
+        self.position = nn.Parameter(torch.cat([first, positions]))
         self.layers = nn.ModuleList(
             SelfLayer(
                 config.width,
@@ -73,7 +74,7 @@ class VisionEncoder(nn.Module):
             x = activate(conv(x), self.config.activation)
         x_BSC = self.patch(x).flatten(2).transpose(1, 2)
         if self.config.class_token:
-            first = self.class_token.expand(x_BSC.shape[0], 1, -1)
+            first = self.class_token.expand(x_BSC.shape[0], -1, -1)
             x_BSC = torch.cat([first, x_BSC], dim=1)
         x_BSC = x_BSC + self.position
         for layer in self.layers:

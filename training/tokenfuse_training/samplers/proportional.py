@@ -24,7 +24,7 @@ class Proportional(FixedShares):
             if size < 1:
                 raise ConfigError(
                     f"sampler.kind='proportional': task {task} of the stage has {size} known "
-                    "pictures, and a stream has no size; need data sets with one, or another kind"
+                    "pictures, and a stream has no size; set the task's `size`, or another kind"
                 )
         # By the largest: no power of a number up to 1 overflows.
         relative_K = np.asarray(sizes, dtype=np.float64) / max(sizes)

@@ -1,0 +1,101 @@
+"""What a stage runs on: its tasks, the sampler's plans, and the feed of its batches."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from tokenfuse_training.data.coder import TextCoder
+from tokenfuse_training.data.feed import Feed
+from tokenfuse_training.data.plan import Planner
+from tokenfuse_training.data.source import Source
+from tokenfuse_training.loop.ranks import Ranks
+from tokenfuse_training.loop.terms import Terms
+from tokenfuse_training.samplers.make import make_sampler
+from tokenfuse_training.start import Beginning
+from tokenfuse_training.tasks.make import make_task
+from tokenfuse_training.train_config import StageSettings, TaskSettings, TrainConfig
+
+__all__ = ["StageRun", "open_stage"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class StageRun:
+    """A stage that is open.
+
+    Args:
+        feed: gives (plan, batch) to the stage's end.
+        planner: is told each step's losses, and plans another.
+        terms: of the loss.
+    """
+
+    feed: Feed
+    planner: Planner
+    terms: Terms
+
+
+def _size(task: TaskSettings, source: Source) -> int:
+    """Pictures of a task's data set; 0 where nobody says."""
+    return task.size or (len(source) if hasattr(source, "__len__") else 0)
+
+
+@contextlib.contextmanager
+def open_stage(
+    config: TrainConfig,
+    stage: StageSettings,
+    first_step: int,
+    *,
+    sources: Mapping[str, Source],
+    beginning: Beginning,
+    ranks: Ranks,
+    planner_state: Mapping[str, Any] | None,
+) -> Iterator[StageRun]:
+    """Open a stage's data; its workers end with the context.
+
+    Args:
+        config: of the run.
+        stage: one of its stages.
+        first_step: of the stage, in the run.
+        sources: of every data set that the stage names.
+        beginning: tokenizer and preprocessing.
+        ranks: this rank's part of every batch is read.
+        planner_state: to go on in the middle; None to begin.
+
+    Raises:
+        ConfigError: a task's options, a data set of unknown size.
+    """
+    text, decoder = beginning.model_config.text, beginning.model_config.decoder
+    coder = TextCoder(
+        beginning.tokenizer_json,
+        vocab_size=text.vocab_size,
+        max_text_tokens=text.max_tokens,
+        max_answer_tokens=decoder.max_tokens,
+    )
+    tasks = {name: make_task(settings, coder) for name, settings in stage.tasks.items()}
+    sampler = make_sampler(
+        stage.sampler,
+        sizes=[_size(task, sources[task.data]) for task in stage.tasks.values()],
+        reference_losses=[task.reference_loss for task in stage.tasks.values()],
+    )
+    planner = Planner(
+        tuple(tasks), sampler, stage.batch_size, stage.sampler.ahead, first_step=first_step
+    )
+    if planner_state is not None:
+        planner.load_state_dict(planner_state)
+    feed = Feed(
+        stage,
+        tasks,
+        sources,
+        coder,
+        beginning.preprocess,
+        seed=config.seed,
+        planner=planner,
+        rank=ranks.rank,
+        world_size=ranks.world_size,
+        num_workers=config.run.num_workers,
+        max_bad_shares={name: data.max_bad_share for name, data in config.data.items()},
+    )
+    with feed:
+        yield StageRun(feed=feed, planner=planner, terms=Terms(stage, tasks))
