@@ -1,8 +1,8 @@
 """Trains a small model on several gloo processes; run by test_ranks.py, which reads its results.
 
 `python rank_program.py JOBS.json FOLDER`: each job says how many ranks, and what they do. The
-processes are forked behind the imports, which are paid once. A loop of its own in place of the
-Trainer: float64, and every term of the loss in plain sight.
+processes are forked behind the imports, which are paid once. `train` is a loop of its own in place
+of the Trainer: float64, and every term of the loss in plain sight; `run` is the Trainer.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import dataclasses
 import json
 import os
 import pathlib
+import shutil
+import signal
 import socket
 import sys
 import time
@@ -23,8 +25,11 @@ import torch.distributed.fsdp
 import torch.distributed.tensor
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
+from toy_run import Colors, stage, toy_config, toy_run
+from toy_run import train as run_trainer
 
 from tokenfuse_sdk.sizes import named_config
 from tokenfuse_training.errors import CheckpointError
@@ -52,7 +57,7 @@ from tokenfuse_training.loop.whole_state import (
     whole_tensors,
 )
 from tokenfuse_training.model import JointModel
-from tokenfuse_training.train_config import RunSettings
+from tokenfuse_training.train_config import RunSettings, SamplerSettings
 
 PICTURES = 7
 STEPS = 4
@@ -288,6 +293,83 @@ def sharded(job: dict, ranks: Ranks, folder: pathlib.Path) -> dict:
     }
 
 
+# Two stages, checkpoints in the middle of each; uneven shares on 2 and on 3 ranks.
+SAMPLER = SamplerSettings(kind="learning_progress", warmup_steps=1, update_steps=2, ahead=2)
+STAGES = (
+    stage("first", steps=6, batch_size=7, sampler=SAMPLER, accumulate=2, word_order_weight=0.2),
+    stage("second", steps=6, batch_size=4, freeze=("image",), fresh_optimizer=False),
+)
+
+
+def several_config(**changes):
+    """The run of `run_whole`, on whatever ranks."""
+    values = {"checkpoint_steps": 4, "keep_checkpoints": 9, "log_steps": 1}
+    return toy_config(*STAGES, run=toy_run(**(values | changes)))
+
+
+def run_whole(job: dict, ranks: Ranks, folder: pathlib.Path) -> dict:
+    """The Trainer, from the beginning or from a checkpoint of another job."""
+    own = folder / job["name"]
+    if "resume" in job and ranks.rank == 0:
+        name = f"step-{job['step']:08d}.safetensors"
+        (own / "checkpoints").mkdir(parents=True)
+        shutil.copy(folder / job["resume"] / "checkpoints" / name, own / "checkpoints")
+        shutil.copy(folder / job["resume"] / "log.jsonl", own)
+    on_rank_0(lambda: None)
+    config = several_config(**job.get("run", {}))
+    trainer = run_trainer(config, own, source=Colors(bad=(7,)), ranks=ranks)
+    weights = trainer.averaged_weights()
+    if ranks.rank == 0:
+        save_file(weights, folder / f"{job['name']}-end.safetensors")
+    return {}
+
+
+@dataclasses.dataclass(frozen=True)
+class Deadly(Colors):
+    """Ends its process in the middle of a step, once, when there is a checkpoint."""
+
+    folder: str = ""
+
+    def record(self, index):
+        died = pathlib.Path(self.folder, "died")
+        last = pathlib.Path(self.folder, "checkpoints", "step-00000004.safetensors")
+        if last.exists() and not died.exists():
+            died.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().record(index)
+
+
+def elastic_rank(own: str) -> None:
+    torch.set_num_threads(1)
+    config = several_config()
+    with join_ranks(config.run) as ranks:
+        source = Deadly(bad=(7,), folder=own) if ranks.rank == 1 else Colors(bad=(7,))
+        run_trainer(config, pathlib.Path(own), source=source, ranks=ranks)
+
+
+def elastic(job: dict, ranks: Ranks, folder: pathlib.Path) -> dict:
+    """What `torchrun --standalone --nproc-per-node=2 --max-restarts=1` does, but forked."""
+    own = folder / job["name"]
+    own.mkdir()
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=2,
+        max_restarts=1,
+        run_id=job["name"],
+        rdzv_backend="c10d",
+        rdzv_endpoint="127.0.0.1:0",
+        local_addr="127.0.0.1",
+        start_method="fork",
+        monitor_interval=0.05,
+    )
+    elastic_launch(config, elastic_rank)(str(own))
+    return {}
+
+
+DO = {"elastic": elastic, "train": train, "agree": agree, "sharded": sharded, "run": run_whole}
+
+
 def start(job: dict, rank: int, port: int, folder: pathlib.Path) -> None:
     os.environ |= {
         "RANK": str(rank),
@@ -298,7 +380,7 @@ def start(job: dict, rank: int, port: int, folder: pathlib.Path) -> None:
     }
     torch.set_num_threads(1)
     with join_ranks(RunSettings(device="cpu")) as ranks:
-        result = {"train": train, "agree": agree, "sharded": sharded}[job["do"]](job, ranks, folder)
+        result = DO[job["do"]](job, ranks, folder)
         path = folder / f"{job['name']}.rank{rank}.json"
         path.write_text(json.dumps(result), encoding="utf-8")
 
