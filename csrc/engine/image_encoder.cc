@@ -81,8 +81,8 @@ View ImageEncoder::run(Compute& compute, const Workspace& space, const float* im
   compute.pool().parallel_for(patch_shape_.out_height(), [&](std::int64_t row, int) {
     conv2d_patches(patch_shape_, from, row, patches.row(row * across));
   });
-  compute.linear(patch_, patches, x_.rows(num_first_), num_tokens_ - num_first_,
-                 Activation::kNone, position.rows(num_first_));
+  compute.linear(patch_, patches, x_.rows(num_first_), num_tokens_ - num_first_, Activation::kNone,
+                 position.rows(num_first_));
   if (num_first_ > 0) {
     compute.gated_add(1.0f, first_, 1.0f, position_, x_.data, num_first_ * width_);
   }

@@ -55,6 +55,7 @@ ModelConfig narrow_config() {
 ModelConfig projected_config() {
   ModelConfig config = wide_config();
   config.vision.image_size = 24;
+  config.vision.class_token = true;
   config.fusion.num_heads = 16;
   config.fusion.num_latents = 33;
   config.fusion.token_budgets = {2, 33};

@@ -22,7 +22,7 @@ ModelConfig odd_config();
 ModelConfig narrow_config();
 
 // Many heads and latents: the image's keys and values are projected, not folded, at the full
-// budget; at the small one they are folded.
+// budget; at the small one they are folded. A class token.
 ModelConfig projected_config();
 
 class SmallModel {

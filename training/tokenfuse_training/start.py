@@ -11,10 +11,11 @@ import torch
 from tokenfuse_sdk.config import ModelConfig
 from tokenfuse_sdk.errors import ConfigError
 from tokenfuse_sdk.preprocess import PreprocessConfig
-from tokenfuse_sdk.sizes import named_config
-from tokenfuse_training.init.overrides import preprocess_with, with_settings
+from tokenfuse_training.init.overrides import preprocess_with
+from tokenfuse_training.init.stacks import Stacks, open_bundle, open_stacks
 from tokenfuse_training.init.tokenizers import check_tokenizer, num_ids, read_tokenizer
 from tokenfuse_training.model import JointModel
+from tokenfuse_training.model.fusion import FusionIteration
 from tokenfuse_training.train_config import TrainConfig
 
 __all__ = ["Beginning", "begin"]
@@ -29,8 +30,8 @@ class Beginning:
         model: with its first weights, float32, on the CPU.
         preprocess: how pictures become arrays.
         tokenizer_json: the `tokenizer.json` of the bundle to come.
-        source: a digest of all that the weights, the tokenizer and the preprocessing were made
-            from; a checkpoint goes on only where it is the same.
+        source: a digest of all that weights, tokenizer and preprocessing were made from; a
+            checkpoint goes on only where it is the same.
         notes: what was taken from where, a sentence each, for people.
     """
 
@@ -42,49 +43,67 @@ class Beginning:
     notes: tuple[str, ...] = ()
 
 
-def _seeded_model(config: ModelConfig, seed: int) -> JointModel:
-    """Random weights by the seed alone; the process's own random state stays as it was."""
+def _make_model(stacks: Stacks, seed: int) -> JointModel:
+    """Random weights by the seed alone, then those that are there.
+
+    [D] The gates start at 1 from scratch and at 0 where two trained stacks are joined: the text
+    then passes the fusion as if there were no picture, which comes in as the gates open.
+    """
+    # The process's own random state stays as it was.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return JointModel(config)
+        model = JointModel(stacks.config)
+    unknown = model.load_state_dict(stacks.weights, strict=False).unexpected_keys
+    assert not unknown, unknown
+    if stacks.joined:
+        for module in model.modules():
+            if isinstance(module, FusionIteration):
+                torch.nn.init.zeros_(module.alpha)
+                torch.nn.init.zeros_(module.beta)
+    return model
 
 
-def _digest(*parts: bytes) -> str:
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(hashlib.sha256(part).digest())
-    return digest.hexdigest()[:32]
+def _digest(stacks: Stacks, preprocess: PreprocessConfig, tokenizer_json: bytes) -> str:
+    facts = {
+        "model": stacks.config.to_dict(),
+        "preprocess": preprocess.to_dict(),
+        "files": stacks.files,
+        "tokenizer": hashlib.sha256(tokenizer_json).hexdigest(),
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def begin(config: TrainConfig) -> Beginning:
     """Make the model of a run.
 
-    [D] The vocabulary is as large as the tokenizer needs, unless `model.text.vocab_size` says
-    otherwise.
+    [D] From scratch the vocabulary is as large as the tokenizer needs, unless
+    `model.text.vocab_size` says otherwise.
 
     Raises:
         ConfigError: a field of `model` or `preprocess` that is not there, or a bad value.
-        InitError: what `init` names cannot be used.
-        BundleError: the tokenizer or the bundle cannot.
+        InitError: what `init` or `tokenizer` names cannot be used.
+        BundleError: the bundle cannot, or the tokenizer is not one for this model.
     """
-    if config.tokenizer is None:
-        raise ConfigError(
-            "tokenizer is not set: name `scenes`, a tokenizer.json, a spiece.model or a folder "
-            "that holds one; init.text and init.bundle bring their own"
-        )
-    tokenizer_json = read_tokenizer(config.tokenizer)
-    base = named_config(config.model.size)
-    text = dataclasses.replace(base.text, vocab_size=num_ids(tokenizer_json))
-    model_config = with_settings(dataclasses.replace(base, text=text), config.name, config.model)
-    check_tokenizer(tokenizer_json, model_config.text.vocab_size)
-    preprocess = preprocess_with(
-        PreprocessConfig(image_size=model_config.vision.image_size), config.preprocess
-    )
-    facts = {"model": model_config.to_dict(), "preprocess": preprocess.to_dict()}
+    if config.init.bundle is not None:
+        stacks, tokenizer_json = open_bundle(config)
+        if config.tokenizer is not None:
+            tokenizer_json = read_tokenizer(config.tokenizer)
+    else:
+        source = config.init.text if config.tokenizer is None else config.tokenizer
+        if source is None:
+            raise ConfigError(
+                "tokenizer is not set: name `scenes`, a tokenizer.json, a spiece.model or a folder "
+                "that holds one; init.text and init.bundle bring their own"
+            )
+        tokenizer_json = read_tokenizer(source)
+        stacks = open_stacks(config, num_ids(tokenizer_json))
+    check_tokenizer(tokenizer_json, stacks.config.text.vocab_size)
+    preprocess = preprocess_with(stacks.preprocess, config.preprocess)
     return Beginning(
-        model_config=model_config,
-        model=_seeded_model(model_config, config.seed),
+        model_config=stacks.config,
+        model=_make_model(stacks, config.seed),
         preprocess=preprocess,
         tokenizer_json=tokenizer_json,
-        source=_digest(json.dumps(facts, sort_keys=True).encode(), tokenizer_json),
+        source=_digest(stacks, preprocess, tokenizer_json),
+        notes=stacks.notes,
     )

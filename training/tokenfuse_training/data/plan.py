@@ -68,6 +68,7 @@ class Planner:
         self.sampler = sampler
         self.batch_size = batch_size
         self.ahead = ahead
+        self.first_step = first_step
         self._next_step = first_step
         self._next_first = (0,) * len(self.tasks)
         # Plans whose step has not been observed; the feed has taken the first `_taken` of them.

@@ -51,18 +51,19 @@ class _Names:
     heads: tuple[str, ...]
 
 
+_PROJECTIONS = {"query": "q_proj", "key": "k_proj", "value": "v_proj"}
 _VIT_LAYER = {"norm1": "layernorm_before", "norm2": "layernorm_after"}
 # What published files have; and what the modules of transformers 5 are called.
 _VIT_LAYERS: dict[str, Mapping[str, str]] = {
     "encoder.layer.{}.": _VIT_LAYER
-    | {f"attention.{name}": f"attention.attention.{name}" for name in ("query", "key", "value")}
+    | {f"attention.{name}": f"attention.attention.{name}" for name in _PROJECTIONS}
     | {
         "attention.output": "attention.output.dense",
         "mlp.up": "intermediate.dense",
         "mlp.down": "output.dense",
     },
     "layers.{}.": _VIT_LAYER
-    | {f"attention.{name}": f"attention.{name[0]}_proj" for name in ("query", "key", "value")}
+    | {f"attention.{ours}": f"attention.{theirs}" for ours, theirs in _PROJECTIONS.items()}
     | {"attention.output": "attention.o_proj", "mlp.up": "mlp.fc1", "mlp.down": "mlp.fc2"},
 }
 
