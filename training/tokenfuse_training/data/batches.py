@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tokenfuse_sdk.preprocess import PreprocessConfig, preprocess
+from tokenfuse_sdk.preprocess import PreprocessConfig
+from tokenfuse_training.data import collate
 from tokenfuse_training.data.store import SceneStore, TextTable
 from tokenfuse_training.recipes.recipe import Stage
 
@@ -54,21 +55,9 @@ class Batch:
 
 
 def normalise(image_u8_BHW3: np.ndarray) -> Tensor:
-    """uint8 pictures of the model's size to what `tokenfuse_sdk.preprocess` makes of them.
-
-    That is `x * scale + shift` per channel, so both are read off two of its pixels: 0, and 1
-    where the mean is 0. One call a picture would take ten times as long.
-    """
-    config = PreprocessConfig(image_size=1)
-    no_mean = dataclasses.replace(config, image_mean=(0.0, 0.0, 0.0))
-    shift_3 = preprocess(np.zeros((1, 1, 3), np.uint8), config).reshape(3)
-    scale_3 = preprocess(np.ones((1, 1, 3), np.uint8), no_mean).reshape(3)
-    image_BHW3 = np.array(image_u8_BHW3, dtype=np.float32)
-    width = image_BHW3.shape[2]
-    # Whole rows: an innermost loop over three channels would be most of the time.
-    row_BHK = torch.from_numpy(image_BHW3).flatten(2)
-    row_BHK.mul_(torch.from_numpy(scale_3).tile(width)).add_(torch.from_numpy(shift_3).tile(width))
-    return row_BHK.view(image_BHW3.shape)
+    """`collate.normalise` of scenes."""
+    config = PreprocessConfig(image_size=image_u8_BHW3.shape[1])
+    return collate.normalise(torch.from_numpy(np.array(image_u8_BHW3)), config)
 
 
 def _draw_texts(

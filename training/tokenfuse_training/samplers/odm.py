@@ -76,9 +76,12 @@ class Odm:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         read_state(state, kind=_KIND, names=("seen", "shares", "reward"))
         num_tasks = len(self._reward_K)
-        self._seen = read_count(state, "seen")
-        self._shares_K = np.array(read_numbers(state, "shares", num_tasks))
-        self._reward_K = np.array(read_numbers(state, "reward", num_tasks))
+        # All are read before one is set.
+        self._seen, self._shares_K, self._reward_K = (
+            read_count(state, "seen"),
+            np.array(read_numbers(state, "shares", num_tasks)),
+            np.array(read_numbers(state, "reward", num_tasks)),
+        )
 
 
 def _exploration(time: int, num_tasks: int) -> float:
