@@ -44,7 +44,7 @@ DEATHS = (
     ("writing", 1),
     ("line", 3),
     ("bytes", 0.01),
-    ("record", 41),
+    ("record", 14),
     ("seconds", 0.2),
 )
 

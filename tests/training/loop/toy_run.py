@@ -117,7 +117,10 @@ def toy_run(**changes: Any) -> RunSettings:
 
 
 def trainer_of(
-    config: TrainConfig, folder: pathlib.Path, source: Colors | None = None, ranks: Ranks | None = None
+    config: TrainConfig,
+    folder: pathlib.Path,
+    source: Colors | None = None,
+    ranks: Ranks | None = None,
 ) -> Trainer:
     return Trainer(
         config,

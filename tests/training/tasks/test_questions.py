@@ -87,8 +87,8 @@ def test_entailment_in_words(make_record, make_question, make_draw):
 
 @pytest.mark.parametrize("task", [Vqa(), Gqa(), Entail()])
 def test_nothing_to_ask_is_a_bad_record(task, make_record, make_question, make_draw):
-    with pytest.raises(BadRecordError, match="file/7 has no"):
+    with pytest.raises(BadRecordError, match=r"there is no (question|statement)"):
         task.texts(make_record("a caption"), make_draw(1), 1)
     blank = (make_question(" \t", ("yes", 1.0)),)
-    with pytest.raises(BadRecordError, match="q1 of file/7 is empty"):
+    with pytest.raises(BadRecordError, match="q1 is empty"):
         task.texts(make_record(questions=blank, statements=blank), make_draw(1), 1)

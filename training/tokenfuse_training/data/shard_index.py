@@ -70,12 +70,13 @@ def _members(path: str) -> Iterator[dict[str, Any]]:
         while (member := archive.next()) is not None:
             # The library keeps all that it has seen.
             archive.members.clear()
-            if archive.offset <= offset or member.offset_data + member.size > num_bytes:
-                raise _DamagedError(f"{member.name!r} goes beyond the end of the shard")
-            offset = archive.offset
             if member.isreg() and not member.issparse() and not _META.match(member.name):
                 place = (member.offset_data, member.size)
                 yield {"fname": member.name, "data": place, "__url__": path}
+            # Behind its name, so that the sample before it is known to be whole.
+            if archive.offset <= offset or member.offset_data + member.size > num_bytes:
+                raise _DamagedError(f"{member.name!r} goes beyond the end of the shard")
+            offset = archive.offset
         # `next` gives None for a damaged header too, and where the file breaks off between two.
         file.seek(archive.offset)
         if file.read(_BLOCK_BYTES) != bytes(_BLOCK_BYTES):

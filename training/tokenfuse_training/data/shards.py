@@ -122,7 +122,9 @@ class WebDatasetSource:
                     skip -= total
                     continue
             draw = generator(seed, "shuffle", epoch, stream)
-            for entry in _shuffled(self._in_order(paths), self._settings.shuffle, draw):
+            for entry in _shuffled(
+                self._in_order(paths, soon=not skip), self._settings.shuffle, draw
+            ):
                 if skip:
                     skip -= 1
                 else:
@@ -130,8 +132,11 @@ class WebDatasetSource:
             if len(self._counts) == len(self._paths) and not any(self._counts.values()):
                 raise DataError(f"there is no sample in {named(self._paths)}")
 
-    def _in_order(self, paths: list[str]) -> Iterator[ShardEntry | BadRecordError]:
+    def _in_order(self, paths: list[str], *, soon: bool) -> Iterator[ShardEntry | BadRecordError]:
+        """The samples of some shards; `soon` where their pictures will be read too."""
         for path in paths:
+            if soon:
+                _read_ahead(path)
             entries = read_index(path, self._extensions)
             count = 0
             for entry in itertools.islice(entries, self._takes.get(path)):
@@ -143,7 +148,7 @@ class WebDatasetSource:
         """Leave out the shards, and the end of the last one, beyond the first `limit` samples."""
         for number, path in enumerate(self._paths):
             self._takes[path] = limit
-            limit -= sum(1 for _ in self._in_order([path]))
+            limit -= sum(1 for _ in self._in_order([path], soon=False))
             if not limit:
                 self._paths = self._paths[: number + 1]
                 return
@@ -188,6 +193,22 @@ def _shuffled(
         yield buffer[place]
         buffer[place] = entry
     yield from (buffer[place] for place in draw.permutation(len(buffer)))
+
+
+def _read_ahead(path: str) -> None:
+    """Have the system read a shard in one piece, before its parts are asked for here and there.
+
+    800 samples of 120 KB came a sixth sooner from a disk behind a cold cache (four pairs of runs,
+    two cores of an AMD EPYC, a virtual SSD).
+    """
+    if not hasattr(os, "posix_fadvise"):
+        return
+    try:
+        with open(path, "rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
+    except OSError:
+        # Said where the shard is read.
+        return
 
 
 def _read(path: str, place: tuple[int, int]) -> bytes:
