@@ -20,6 +20,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from tokenfuse_sdk.errors import ConfigError, DeviceError, TokenfuseError
+from tokenfuse_training.loop.fresh_store import fresh_store
 from tokenfuse_training.train_config import RunSettings
 
 __all__ = [
@@ -129,8 +130,10 @@ def join_ranks(run: RunSettings, environment: Mapping[str, str] | None = None) -
     device = _device(run.device, local_rank, world_size)
     if device.type == "cuda":
         torch.cuda.set_device(device)
+    store, _, _ = next(dist.rendezvous("env://", rank, world_size, timeout=_PATIENCE))
     dist.init_process_group(
         "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
+        store=fresh_store(store, rank, world_size, _PATIENCE.total_seconds()),
         rank=rank,
         world_size=world_size,
         timeout=_PATIENCE,
