@@ -91,7 +91,14 @@ class FlopReport:
             "token_budget": self.token_budget,
             "flops_per_mac": FLOPS_PER_MAC,
             "modules": [
-                {"name": row.name, "stage": row.stage, "macs": row.macs, "flops": row.flops}
+                {
+                    "name": row.name,
+                    "stage": row.stage,
+                    "macs": row.macs,
+                    "flops": row.flops,
+                    "gmacs": row.macs / 1e9,
+                    "gflops": row.flops / 1e9,
+                }
                 for row in self.rows
             ],
             "image_flops": self.image_flops,
@@ -99,6 +106,8 @@ class FlopReport:
             "fusion_flops": self.fusion_flops,
             "total_macs": self.total_macs,
             "total_flops": self.total_flops,
+            "gmacs": self.total_macs / 1e9,
+            "gflops": self.total_flops / 1e9,
         }
 
 

@@ -30,8 +30,20 @@ def test_json_is_the_report(size):
     assert data == report.to_dict()
 
 
+def test_size_and_fusion_by_name_count_in_billions_too():
+    data = json.loads(_run("--size", "base", "--fusion", "concat", "--json").output)
+    assert data == json.loads(_run("base", "--kind", "concat", "--json").output)
+    assert data["kind"] == "concat"
+    assert data["gflops"] == pytest.approx(2 * data["gmacs"])
+    for unit in ("gflops", "gmacs"):
+        assert data[unit] == pytest.approx(sum(row[unit] for row in data["modules"]))
+    # The bar of the comparison at the paper's size: 33% under concat.
+    joint = json.loads(_run("--size", "base", "--json").output)
+    assert joint["gflops"] <= 0.67 * data["gflops"]
+
+
 def test_the_table_names_every_module_and_both_totals():
-    result = _run("tiny", "--kind", "perceiver")
+    result = _run("tiny", "--fusion", "perceiver")
     assert result.exit_code == 0, result.output
     assert "perceiver" in result.output
     assert "fusion.iterations.*.attention" in result.output
@@ -87,8 +99,9 @@ def test_usage_errors():
     assert isinstance(_run("nano", "--text-tokens", "0").exception, ConfigError)
     for arguments in (
         ["huge"],
-        ["nano", "--kind", "other"],
-        ["nano", "--compare", "--kind", "concat"],
+        ["nano", "--fusion", "other"],
+        ["nano", "--size", "base"],
+        ["nano", "--compare", "--fusion", "concat"],
         ["nano", "--config", __file__],
         ["--config", "no-such-file.json"],
     ):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import pathlib
+import sys
 
 import pytest
 
@@ -10,6 +12,11 @@ from tokenfuse_sdk.sizes import named_config
 from tokenfuse_training.data.scenes.vocabulary import words
 from tokenfuse_training.data.store import StoreSpec, open_store
 from tokenfuse_training.recipes.recipe import Recipe, Stage
+
+_HERE = str(pathlib.Path(__file__).parent)
+if _HERE not in sys.path:
+    # For published_files.py.
+    sys.path.append(_HERE)
 
 SPEC = StoreSpec(split="val", num_scenes=60, num_questions=8, seed=1)
 

@@ -22,9 +22,9 @@ from tokenfuse_sdk.errors import (
 )
 from tokenfuse_sdk.shipped import find_bundle
 from tokenfuse_training import precisions as training_precisions
-from tokenfuse_training.ask import scenes_asked
+from tokenfuse_training.asked_set import scenes_set
 from tokenfuse_training.cli.precisions import precisions
-from tokenfuse_training.precisions import NUM_QUESTIONS, measure_precisions
+from tokenfuse_training.precisions import measure_precisions
 
 
 def run(*arguments: object) -> Result:
@@ -77,6 +77,10 @@ def test_a_record_is_kept_unless_asked_and_before_the_work(shipped, monkeypatch)
         run(shipped / "none")
 
 
+def asked(split: str, num_questions: int, seed: int):
+    return scenes_set(split=split, num_questions=num_questions, seed=seed)
+
+
 @pytest.mark.parametrize(
     ("num_questions", "seed"), [(150, 5), (199, 5), (10_000_001, 5), (200, 1 << 63), (200, -1)]
 )
@@ -85,15 +89,10 @@ def test_what_a_record_cannot_say_is_refused_before_the_work(
 ):
     monkeypatch.setattr(training_precisions, "_open", lambda *args: pytest.fail("it worked"))
     with pytest.raises(BundleFormatError, match=r"is (150|199|10000001|9223372036854775808|-1);"):
-        measure_precisions(shipped, num_questions=num_questions, seed=seed)
+        measure_precisions(shipped, asked("test", num_questions, seed))
     done = run(shipped, "--num-questions", num_questions, "--seed", seed, "--overwrite")
     assert done.exit_code == 2
     assert "range" in done.stderr
-
-
-def test_the_command_asks_as_many_as_the_function():
-    options = {option.name: option.default for option in precisions.params}
-    assert options["num_questions"] == NUM_QUESTIONS
 
 
 @pytest.mark.parametrize("damage", ["other weights", "cut short", "gone"])
@@ -129,27 +128,39 @@ class Scripted:
     """A model that answers right, but for every so many questions at the budget of 16."""
 
     def __init__(self, every: int, answers: dict[tuple[bytes, str], str]) -> None:
+        self.config = types.SimpleNamespace(vision=types.SimpleNamespace(image_size=64))
         self.info = types.SimpleNamespace(
-            token_budgets=(4, 16), image_size=64, weights_sha256="a" * 64, isa="scalar"
+            token_budgets=(4, 16), weights_sha256="a" * 64, isa="scalar"
         )
-        self.every, self.answers, self.count = every, answers, {4: 0, 16: 0}
+        self.every, self.right, self.count = every, answers, {4: 0, 16: 0}
 
-    def encode_image(self, image):
+    def encode_image(self, image, *, token_budget):
         assert image.dtype == np.uint8
-        self.image = image.tobytes()
-        return self.image
+        assert token_budget == 16
+        return image.tobytes()
 
-    def answer(self, tokens, question, *, token_budget):
-        assert tokens == self.image
+    def answer_many(self, tokens, questions, *, token_budget):
+        return [
+            types.SimpleNamespace(text=self.one(own, question, token_budget))
+            for own, question in zip(tokens, questions, strict=True)
+        ]
+
+    def one(self, image, question, token_budget):
         self.count[token_budget] += 1
         wrong = token_budget == 16 and self.every and self.count[16] % self.every == 0
-        return types.SimpleNamespace(text="?" if wrong else self.answers[tokens, question])
+        return "?" if wrong else self.right[image, question]
 
 
 def test_counts_are_those_of_the_answers(monkeypatch):
-    asked = list(scenes_asked("val", num_questions=200, seed=9, size=64))
-    assert sum(len(questions) for _, questions in asked) == 200
-    answers = {(image.tobytes(), q.text): q.answer for image, qs in asked for q in qs}
+    scenes = asked("val", 200, 9)
+    vision = types.SimpleNamespace(image_size=64)
+    pictures = list(scenes.pictures(vision))
+    assert sum(len(picture.questions) for picture in pictures) == 200
+    answers = {
+        (picture.image_u8.tobytes(), q.text): q.answers[0].text
+        for picture in pictures
+        for q in picture.questions
+    }
     every = {"fp32": 10, "bf16": 10, "int8": 7}
 
     def scripted(path, names, num_threads):
@@ -158,9 +169,7 @@ def test_counts_are_those_of_the_answers(monkeypatch):
 
     monkeypatch.setattr(training_precisions, "_open", scripted)
     done: list[int] = []
-    record = measure_precisions(
-        "here", split="val", num_questions=200, seed=9, num_threads=3, report=done.append
-    )
+    record = measure_precisions("here", scenes, num_threads=3, report=done.append)
     assert done[-1] == 200
     assert done == sorted(done)
     got = {n: [(c.token_budget, c.same, c.right) for c in cs] for n, cs in record.counts.items()}

@@ -50,23 +50,36 @@ def test_courses_are_read_by_panel_and_task(tmp_path):
     assert read_courses(half) == courses
 
 
-def test_the_plot_is_a_picture_with_every_task_in_it(tmp_path):
+FIRST, SECOND = (31, 119, 180), (255, 127, 14)
+
+
+def colors(log):
+    """Colour of the plot to number of pixels."""
     from PIL import Image
 
-    def colors(log):
-        plot_sampling(log, tmp_path / "plot.png")
-        with Image.open(tmp_path / "plot.png") as image:
-            assert image.format == "PNG"
-            return {color for _, color in image.convert("RGB").getcolors(1 << 24)}
+    png = log.with_suffix(".png")
+    plot_sampling(log, png)
+    with Image.open(png) as image:
+        assert image.format == "PNG"
+        return {color: count for count, color in image.convert("RGB").getcolors(1 << 24)}
 
-    first, second = (31, 119, 180), (255, 127, 14)
+
+def test_the_plot_is_a_picture_with_every_task_in_it(tmp_path):
     both = colors(write(tmp_path / "log.jsonl", lines()))
-    assert first in both and second in both
-    alone = colors(
-        write(tmp_path / "one.jsonl", [{"step": n, "probability/a": 1.0} for n in (1, 2)])
-    )
-    assert first in alone and second not in alone
+    assert FIRST in both and SECOND in both
+    one = [{"step": n, "probability/a": 1.0} for n in (1, 2)]
+    alone = colors(write(tmp_path / "one.jsonl", one))
+    assert FIRST in alone and SECOND not in alone
     assert not list(tmp_path.glob(".*"))
+
+
+def test_no_line_is_drawn_where_a_task_was_not_there(tmp_path):
+    steps = [*range(1, 11), *range(91, 101)]
+    shares = [{"step": n, "probability/a": 1.0} for n in range(1, 101)]
+    whole = colors(write(tmp_path / "whole.jsonl", shares))
+    ends = colors(write(tmp_path / "ends.jsonl", [shares[n - 1] for n in steps]))
+    # Both have the sign in the legend.
+    assert 0 < ends[FIRST] < whole[FIRST] / 2
 
 
 @pytest.mark.parametrize(

@@ -104,23 +104,27 @@ def _print_comparison(reports: list[tuple[FlopReport, int]]) -> None:
 
 
 @click.command()
-@click.argument("size", type=click.Choice(SIZES), required=False)
+@click.argument("argument", metavar="[SIZE]", type=click.Choice(SIZES), required=False)
+@click.option("--size", type=click.Choice(SIZES), help="The same as SIZE; default: nano.")
 @click.option(
     "--config",
     "config_path",
     type=click.Path(exists=True, dir_okay=False, path_type=pathlib.Path),
     help="A bundle's config.json, in place of SIZE.",
 )
-@click.option("--kind", type=click.Choice(FUSION_KINDS), help="Another fusion on this config.")
+@click.option(
+    "--fusion", "--kind", type=click.Choice(FUSION_KINDS), help="Another fusion on this config."
+)
 @click.option("--token-budget", type=int, help="Latents in use; default: all.")
 @click.option("--text-tokens", type=int, default=12, show_default=True)
 @click.option("--answer-tokens", type=int, default=2, show_default=True)
 @click.option("--compare", is_flag=True, help="All fusion kinds side by side.")
 @click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
 def flops(
+    argument: str | None,
     size: str | None,
     config_path: pathlib.Path | None,
-    kind: str | None,
+    fusion: str | None,
     token_budget: int | None,
     text_tokens: int,
     answer_tokens: int,
@@ -132,12 +136,12 @@ def flops(
     1 MAC is 2 FLOPs. Counted are matrix products, convolutions and attention
     products, for one picture and one question.
     """
-    if size and config_path:
-        raise click.UsageError("pass SIZE or --config, not both")
-    if compare and kind:
-        raise click.UsageError("--compare lists every kind; leave out --kind")
-    config = _read_config(config_path) if config_path else named_config(size or "nano")
-    kinds = FUSION_KINDS if compare else (kind or config.fusion.kind,)
+    if sum(map(bool, (argument, size, config_path))) > 1:
+        raise click.UsageError("pass one of SIZE, --size and --config")
+    if compare and fusion:
+        raise click.UsageError("--compare lists every kind; leave out --fusion")
+    config = _read_config(config_path) if config_path else named_config(argument or size or "nano")
+    kinds = FUSION_KINDS if compare else (fusion or config.fusion.kind,)
     reports = []
     for one in kinds:
         of_kind = _of_kind(config, one)

@@ -1,76 +1,106 @@
-"""Accuracy of a loaded `Model`: the pictures and words take the way of an application."""
+"""Ask any model all questions of any data set: pictures once, questions in batches."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 
-from tokenfuse_training.accuracy import Accuracy
-from tokenfuse_training.data.scenes import Question, render, sample_scene, scene_questions
-from tokenfuse_training.recipes.scenes_nano import SCENES_NANO
+from tokenfuse_training.data.record import Question
+from tokenfuse_training.tasks.prefixes import PREFIXES as SIGNS
 
-if TYPE_CHECKING:
-    from tokenfuse_sdk import Model
+__all__ = ["PREFIXES", "Answerer", "AskedPicture", "AskedQuestion", "ask"]
 
-__all__ = ["ask_scenes", "scenes_asked"]
-
-
-def scenes_asked(
-    split: str, *, num_questions: int, seed: int, size: int
-) -> Iterator[tuple[np.ndarray, list[Question]]]:
-    """Pictures (uint8, `size` pixels a side) and their questions, `num_questions` in all."""
-    left, index = num_questions, 0
-    while left > 0:
-        scene = sample_scene(split, index, seed=seed)
-        questions = scene_questions(
-            scene, split, index, seed=seed, num_questions=SCENES_NANO.num_questions
-        )[:left]
-        yield render(scene, size), questions
-        left -= len(questions)
-        index += 1
+# By the task of an `evaluate` entry: what stands before a text. Descriptions hold their own sign.
+PREFIXES = {task: f"{SIGNS[task]} " for task in ("vqa", "gqa", "entail")} | {
+    "scenes": f"{SIGNS['vqa']} ",
+    "describe": "",
+}
+# Pictures at a time: enough for a GPU's batches, and little memory.
+_PICTURES = 32
 
 
-def ask_scenes(
-    model: Model,
+class Answerer(Protocol):
+    """A model of any kind."""
+
+    def answers(
+        self,
+        images_u8: Sequence[np.ndarray],
+        image_index: Sequence[int],
+        prefix: str,
+        texts: Sequence[str],
+        token_budgets: Sequence[int],
+    ) -> dict[int, list[str | None]]:
+        """Greedy answers at each budget.
+
+        Args:
+            images_u8: (H, W, 3) each, of any size.
+            image_index: which picture each text is of.
+            prefix: of the task.
+            texts: questions.
+            token_budgets: each is asked the same questions.
+
+        Returns:
+            Budget to answers; None where the model does not take the question.
+        """
+        ...
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class AskedPicture:
+    """A decoded picture (uint8, (H, W, 3)) and the questions that are asked about it."""
+
+    key: str
+    image_u8: np.ndarray
+    questions: tuple[Question, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class AskedQuestion:
+    """A question, the number of its picture, and what was answered at each budget."""
+
+    picture: int
+    question: Question
+    answers: Mapping[int, str | None]
+
+
+def ask(
+    answerer: Answerer,
+    pictures: Iterable[AskedPicture],
     *,
-    split: str,
-    num_questions: int,
+    prefix: str,
     token_budgets: Sequence[int],
-    seed: int | None = None,
     report: Callable[[int], None] = lambda done: None,
-) -> list[Accuracy]:
-    """Ask `num_questions` questions of a split at each budget.
+) -> Iterator[AskedQuestion]:
+    """Answers to all questions, in their order.
 
     Args:
-        model: an open model.
-        split: val or test; the digits of neither were seen in training.
-        num_questions: of as many scenes as that takes.
+        answerer: the model.
+        pictures: read as they are needed.
+        prefix: one of `PREFIXES`.
         token_budgets: each is asked the same questions.
-        seed: of the scenes; None for the recipe's own.
         report: called with the number of questions done.
-
-    Returns:
-        One accuracy per budget, in the order given.
     """
-    seed = SCENES_NANO.seed if seed is None else seed
-    right: list[dict[str, int]] = [{} for _ in token_budgets]
-    asked: dict[str, int] = {}
+    numbered = enumerate(pictures)
     done = 0
-    for image, questions in scenes_asked(
-        split, num_questions=num_questions, seed=seed, size=model.config.vision.image_size
-    ):
-        tokens = model.encode_image(image)
-        for question in questions:
-            asked[question.family] = asked.get(question.family, 0) + 1
-            for budget, counts in zip(token_budgets, right, strict=True):
-                answer = model.answer(tokens, question.text, token_budget=budget)
-                ok = answer.text == question.answer
-                counts[question.family] = counts.get(question.family, 0) + int(ok)
-        done += len(questions)
+    while chunk := list(itertools.islice(numbered, _PICTURES)):
+        asked = [
+            (place, number, question)
+            for place, (number, picture) in enumerate(chunk)
+            for question in picture.questions
+        ]
+        answers = answerer.answers(
+            [picture.image_u8 for _, picture in chunk],
+            [place for place, _, _ in asked],
+            prefix,
+            [question.text for _, _, question in asked],
+            token_budgets,
+        )
+        for row, (_, number, question) in enumerate(asked):
+            own = {budget: texts[row] for budget, texts in answers.items()}
+            yield AskedQuestion(picture=number, question=question, answers=own)
+        done += len(asked)
         report(done)
-    return [
-        Accuracy.from_counts(budget, counts, asked)
-        for budget, counts in zip(token_budgets, right, strict=True)
-    ]

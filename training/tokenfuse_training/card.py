@@ -3,12 +3,41 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 
+from tokenfuse_sdk.config import ModelConfig
 from tokenfuse_training.accuracy import Accuracy
-from tokenfuse_training.recipes.recipe import Recipe
+from tokenfuse_training.card_scenes import DIGITS, LIMITS, WHAT
+from tokenfuse_training.evaluate import Evaluation
+from tokenfuse_training.train_config import (
+    DATA_FORMATS,
+    DataSettings,
+    ScenesData,
+    StageSettings,
+    TrainConfig,
+)
 
 __all__ = ["CardFacts", "model_card"]
+
+_DATA = {
+    "vqa2": "VQA v2.0 (Goyal et al. 2017; pictures of COCO)",
+    "gqa": "GQA (Hudson & Manning 2019)",
+    "snli_ve": "SNLI-VE (Xie et al. 2019; pictures of Flickr30k)",
+    "coco_captions": "COCO captions (Chen et al. 2015)",
+    "webdataset": "image-text pairs in WebDataset shards",
+    "scenes": "scenes, drawn by a seeded generator",
+}
+_SCORE = {
+    "vqa": "the official VQA accuracy",
+    "gqa": "answers that are right in full",
+    "entail": "yes, maybe or no as labelled",
+    "scenes": "answers that are right in full",
+    "describe": "texts that are right in full",
+}
+
+_LIMITS = """It knows what its data show, with their errors and their bias: measure it on pictures
+and questions of the kind that it will be asked."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,26 +45,39 @@ class CardFacts:
     """What the card tells.
 
     Args:
-        recipe: what was trained.
-        seconds: time spent, in this run.
-        first_step: where this run began; above 0, it went on from an earlier bundle.
+        config: what was trained.
+        model: the model's shape.
+        notes: what it began with, a sentence each.
+        sizes: pictures of each data set, by name; a stream has none.
+        seconds: of training, over all runs of the work folder.
         hardware: where.
         torch_version: with what.
         num_parameters: of the model.
-        accuracies: per budget, on the test split.
-        texts: of the other tasks (captions and the like), at the full budget.
-        blind: name to accuracy of baselines that miss a modality.
+        dtype: of the stored weights.
+        evaluations: by name.
+        guesses: name to rows of a baseline and its accuracy, for those that have any.
     """
 
-    recipe: Recipe
+    config: TrainConfig
+    model: ModelConfig
+    notes: Sequence[str]
+    sizes: Mapping[str, int]
     seconds: float
-    first_step: int
     hardware: str
     torch_version: str
     num_parameters: int
-    accuracies: Sequence[Accuracy]
-    texts: Accuracy
-    blind: Sequence[tuple[str, float]] = ()
+    dtype: str
+    evaluations: Mapping[str, Evaluation]
+    guesses: Mapping[str, Sequence[tuple[str, float]]] = dataclasses.field(default_factory=dict)
+
+
+def _cell(text: str) -> str:
+    """Text of a data set, as a cell of a table."""
+    return re.sub(r"[|\s_]+", " ", text).strip()[:80] or "none"
+
+
+def _format_of(settings: DataSettings) -> str:
+    return next(name for name, kind in DATA_FORMATS.items() if type(settings) is kind)
 
 
 def _accuracy_table(accuracies: Sequence[Accuracy]) -> str:
@@ -43,105 +85,120 @@ def _accuracy_table(accuracies: Sequence[Accuracy]) -> str:
     lines = [head + " |", "|---" * (2 + len(accuracies)) + "|"]
     for family, count in accuracies[0].counts.items():
         cells = " | ".join(f"{100 * a.by_family[family]:.1f}" for a in accuracies)
-        lines.append(f"| {family.replace('_', ' ')} | {count} | {cells} |")
-    cells = " | ".join(f"**{100 * a.overall:.1f}**" for a in accuracies)
+        lines.append(f"| {_cell(family)} | {count} | {cells} |")
+    cells = " | ".join(
+        f"**{100 * a.overall:.1f}** ({100 * a.low:.1f} to {100 * a.high:.1f})" for a in accuracies
+    )
     lines.append(f"| **all** | {accuracies[0].num_questions} | {cells} |")
     return "\n".join(lines)
 
 
-def _stage_table(recipe: Recipe) -> str:
+def _evaluation(facts: CardFacts, name: str, done: Evaluation) -> str:
+    entry = facts.config.evaluate[name]
+    format_name = _format_of(facts.config.data[entry.data])
+    text = [f"### {name}", "", f"{_DATA[format_name]}, data set `{entry.data}`: percent of"]
+    text[-1] += f" {_SCORE[entry.task]}."
+    if not done.accuracies:
+        return "\n".join([*text, "", "It tells no answers, so there is no accuracy."])
+    text += ["", _accuracy_table(done.accuracies)]
+    if done.num_bad or done.num_refused:
+        text += [
+            "",
+            f"{done.num_bad:,} pictures could not be read and were not asked; "
+            f"{done.num_refused:,} questions that the model does not take count as wrong.",
+        ]
+    rows = facts.guesses.get(name, ())
+    if rows:
+        text += ["", "| without looking or reading | accuracy, % |", "|---|---|"]
+        text += [f"| {label} | {100 * value:.1f} |" for label, value in rows]
+    return "\n".join(text)
+
+
+def _stage_table(config: TrainConfig) -> str:
     lines = [
-        "| stage | steps | pictures | questions each | long texts each | stones each |",
+        "| stage | steps | pictures of a step | learning rate | sampler | tasks (data, texts) |",
         "|---|---|---|---|---|---|",
     ]
-    lines += [
-        f"| {s.name} | {s.steps:,} | {s.images} | {s.questions} | {s.descriptions} | {s.stones} |"
-        for s in recipe.stages
-    ]
+    for s in config.stages:
+        tasks = ", ".join(
+            f"{name} ({t.data}, {_texts(t.options, t.texts)})" for name, t in s.tasks.items()
+        )
+        lines.append(
+            f"| {s.name} | {s.steps:,} | {s.batch_size} | {s.learning_rate:g}, {s.schedule} | "
+            f"{s.sampler.kind if len(s.tasks) > 1 else '-'} | {tasks}{_extra(s)} |"
+        )
     return "\n".join(lines)
 
 
-def _budget_text(recipe: Recipe) -> str:
-    def said(weights: Sequence[float]) -> str:
-        return ", ".join(map(str, weights))
-
-    lines = [f"Each step uses one token budget, drawn with weights {said(recipe.budget_weights)}"]
-    lines += [
-        f"in `{stage.name}` with {said(stage.budget_weights)}"
-        for stage in recipe.stages
-        if stage.budget_weights is not None
-    ]
-    return ";\n".join(lines) + "."
+def _texts(options: Mapping[str, object], texts: int) -> str:
+    counts = [f"{options[n]} {n}" for n in ("questions", "descriptions", "stones") if n in options]
+    return " + ".join(counts) or str(texts)
 
 
-def _earlier_run(recipe: Recipe, first_step: int) -> str:
-    if not first_step:
-        return ""
-    stage = recipe.stage_at(first_step).name
-    return f"""
-The stages before `{stage}` ({first_step:,} steps) come from an earlier run, whose time is not in
-these minutes: this one began with its weights and a fresh optimiser.
-"""
+def _extra(stage: StageSettings) -> str:
+    said = [f"{part} frozen" for part in stage.freeze]
+    said += [f"patch labels {stage.patch_weight:g}"] if stage.patch_weight else []
+    said += [f"word order {stage.word_order_weight:g}"] if stage.word_order_weight else []
+    return "".join(f"; {one}" for one in said)
+
+
+def _data_list(facts: CardFacts) -> str:
+    lines = []
+    for name, settings in facts.config.data.items():
+        format_name = _format_of(settings)
+        size = f", {facts.sizes[name]:,} pictures" if name in facts.sizes else ""
+        lines.append(f"- `{name}`: {_DATA[format_name]}{size}.")
+    return "\n".join(lines)
 
 
 def model_card(facts: CardFacts) -> str:
     """Markdown with front matter."""
-    recipe, fusion = facts.recipe, facts.recipe.model.fusion
-    earlier = _earlier_run(recipe, facts.first_step)
-    blind = "\n".join(f"| {name} | {100 * value:.1f} |" for name, value in facts.blind)
-    blind_section = (
-        f"\n## Blind baselines\n\n| baseline | accuracy, % |\n|---|---|\n{blind}\n"
-        if facts.blind
-        else ""
-    )
+    config, model, fusion = facts.config, facts.model, facts.model.fusion
+    scenes = all(isinstance(settings, ScenesData) for settings in config.data.values())
+    what = WHAT if scenes else "answers questions about pictures."
+    began = "\n".join(f"- {note}" for note in facts.notes)
+    parts = [_evaluation(facts, name, done) for name, done in facts.evaluations.items()]
+    measured = "\n\n".join(parts) or "Not measured: the config evaluates nothing."
     return f"""---
-license: apache-2.0
+license: {"apache-2.0" if scenes else "other"}
 language: en
 library_name: tokenfuse
 pipeline_tag: visual-question-answering
 ---
 
-# {recipe.name}
+# {config.name}
 
-A joint adaptive image-language model of {facts.num_parameters / 1e6:.2f} M parameters (float16)
-that answers questions about pictures of coloured shapes and handwritten digits. It is made for
-these pictures and these words alone; on photographs its answers mean nothing.
+A joint adaptive image-language model of {facts.num_parameters / 1e6:.2f} M parameters
+({facts.dtype}) that {what}
 
-- Picture: {recipe.model.vision.image_size} x {recipe.model.vision.image_size} after resizing,
-  {recipe.model.vision.num_tokens} patches.
-- Fusion: N = {fusion.num_latents} latents (budgets {", ".join(map(str, fusion.token_budgets))}),
-  M = {fusion.num_iterations} iterations, R = {fusion.num_layers} layers, D = {fusion.width}.
+- Picture: {model.vision.image_size} x {model.vision.image_size} after resizing,
+  {model.vision.num_tokens} image tokens.
+- Fusion: {fusion.kind}, N = {fusion.num_latents} latents (budgets
+  {", ".join(map(str, fusion.token_budgets))}), M = {fusion.num_iterations} iterations,
+  R = {fusion.num_layers} layers, D = {fusion.width}.
 - Method: Piergiovanni & Angelova, "Joint Adaptive Representations for Image-Language Learning",
   arXiv 2305.19924.
 
 ## Accuracy
 
-Percent of greedy answers that are right in full, on test scenes: other scenes than in training,
-with handwritten digits that no training scene shows.
+Of greedy answers at each token budget; in brackets the 95% interval over pictures.
 
-{_accuracy_table(facts.accuracies)}
+{measured}
 
-The other tasks, at the full budget: texts that are right in full.
-
-{_accuracy_table([facts.texts])}
-{blind_section}
 ## Training
 
-Recipe `{recipe.name}`, seed {recipe.seed}, {recipe.num_scenes:,} scenes with
-{recipe.num_questions} questions each, {facts.seconds / 60:.0f} minutes
-on {facts.hardware} (torch {facts.torch_version}). The weights are a moving average.
-{earlier}
-{_stage_table(recipe)}
+Config `{config.name}`, seed {config.seed}, {facts.seconds / 60:.0f} minutes on {facts.hardware}
+(torch {facts.torch_version}). The weights are a moving average.
+{began}
 
-{_budget_text(recipe)}
-The digits are those of scikit-learn's `load_digits` (UCI, 1,797 images), split by image.
+{_stage_table(config)}
 
+Each step uses one token budget.
+
+{_data_list(facts)}
+{DIGITS if scenes else ""}
 ## Limits
 
-Five colours (red, green, blue, yellow, purple), four shapes (circle, square, triangle, star) and
-single digits, one to five objects that do not touch, on a ground of one colour with little noise
-or slope. Shapes are 12 to 22 of the picture's 64 pixels across and turned by at most 15 degrees: a
-square on its corner or a triangle upside down is none to it. "Left of" and the like are about
-centres that differ by an eighth of the picture or more.
+{LIMITS if scenes else _LIMITS}
 A confidence is the model's own belief and was not calibrated.
 """

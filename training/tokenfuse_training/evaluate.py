@@ -1,79 +1,113 @@
-"""Accuracy of the PyTorch reference on a split, per family and per token budget.
-
-An answer is right when the greedy text is the expected one in full. Under
-teacher forcing every token up to the end is the arg max exactly when greedy
-decoding writes the same answer, so one pass decides it.
-"""
+"""Accuracy of any model on any set of questions: per family and token budget, with intervals."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+import json
+from collections.abc import Callable, Sequence
 
-import numpy as np
-import torch
+from tokenfuse_sdk.config import VisionConfig
+from tokenfuse_training.accuracy import Accuracy, ScoredQuestion
+from tokenfuse_training.ask import PREFIXES, Answerer, ask
+from tokenfuse_training.asked import SourceQuestions
+from tokenfuse_training.asked_set import AskedSet
+from tokenfuse_training.data.record import Question
+from tokenfuse_training.scoring.score import score
 
-from tokenfuse_training.accuracy import Accuracy
-from tokenfuse_training.data.batches import normalise
-from tokenfuse_training.data.store import SceneStore, TextTable
-from tokenfuse_training.model import JointModel
-
-__all__ = ["evaluate_questions"]
+__all__ = ["Evaluation", "evaluate_set", "is_labelled", "points", "predictions_json"]
 
 
-@torch.no_grad()
-def evaluate_questions(
-    model: JointModel,
-    store: SceneStore,
-    *,
-    num_questions: int,
-    table: TextTable | None = None,
-    token_budget: int | None = None,
-    batch_scenes: int = 64,
-    report: Callable[[int], None] = lambda done: None,
-) -> Accuracy:
-    """Answer the first `num_questions` distinct questions of a store.
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """What came out.
 
     Args:
-        model: the reference, on any device.
-        store: a split of scenes; a scene's repeated questions count once.
-        num_questions: asked at most.
-        table: the texts of the store to ask; None for its questions.
-        token_budget: latents to keep; None for all.
-        batch_scenes: pictures at a time.
+        accuracies: one for each budget, as they were given; none where no answer is told.
+        predictions: question id and answer, at the largest budget.
+        num_bad: pictures that could not be used, and were not asked.
+        num_refused: questions that the model does not take, as too long ones; they score 0.
+    """
+
+    accuracies: tuple[Accuracy, ...]
+    predictions: tuple[tuple[str, str], ...]
+    num_bad: int
+    num_refused: int
+
+
+def evaluate_set(
+    answerer: Answerer,
+    asked_set: AskedSet,
+    *,
+    vision: VisionConfig,
+    token_budgets: Sequence[int],
+    report: Callable[[int], None] = lambda done: None,
+) -> Evaluation:
+    """Ask all questions of a set at each budget.
+
+    Args:
+        answerer: the model.
+        asked_set: what is asked.
+        vision: the model's image encoder.
+        token_budgets: each is asked the same questions.
         report: called with the number of questions done.
     """
-    model.eval()
-    device = next(model.parameters()).device
-    budget = model.check_budget(token_budget)
-    right: dict[str, int] = {}
-    asked: dict[str, int] = {}
-    done = 0
-    table = store.questions if table is None else table
-    for start in range(0, store.num_scenes, batch_scenes):
-        rows = slice(start, min(start + batch_scenes, store.num_scenes))
-        texts, answers, families = table.text[rows], table.answer[rows], table.family[rows]
-        scene_Q, question_Q = np.nonzero(_first_of_each(texts))
-        keep = min(num_questions - done, len(scene_Q))
-        scene_Q, question_Q = scene_Q[:keep], question_Q[:keep]
-        text_QL = torch.from_numpy(texts[scene_Q, question_Q].astype(np.int64)).to(device)
-        answer_QA = torch.from_numpy(answers[scene_Q, question_Q].astype(np.int64)).to(device)
-        f_BND = model.encode_image(normalise(store.images_u8[rows]).to(device), budget)
-        fused, mask = model.fuse(f_BND[torch.from_numpy(scene_Q).to(device)], text_QL, budget)
-        shifted = torch.cat([torch.zeros_like(answer_QA[:, :1]), answer_QA[:, :-1]], dim=1)
-        best_QA = model.decode(shifted, fused, mask).argmax(-1)
-        right_Q = ((best_QA == answer_QA) | (answer_QA == 0)).all(dim=1).cpu().numpy()
-        for family, ok in zip(families[scene_Q, question_Q], right_Q, strict=True):
-            name = table.families[family]
-            asked[name] = asked.get(name, 0) + 1
-            right[name] = right.get(name, 0) + int(ok)
-        done += keep
-        report(done)
-        if done >= num_questions:
-            break
-    return Accuracy.from_counts(budget, right, asked)
+    pictures = asked_set.pictures(vision)
+    rows: dict[int, list[ScoredQuestion]] = {budget: [] for budget in token_budgets}
+    predictions: list[tuple[str, str]] = []
+    refused = 0
+    most = max(token_budgets)
+    for asked in ask(
+        answerer,
+        pictures,
+        prefix=PREFIXES[asked_set.task],
+        token_budgets=token_budgets,
+        report=report,
+    ):
+        question = asked.question
+        said = asked.answers[most]
+        refused += said is None
+        predictions.append((question.id, said or ""))
+        if not is_labelled(asked_set.task, question):
+            continue
+        for budget, text in asked.answers.items():
+            rows[budget].append(
+                ScoredQuestion(
+                    picture=asked.picture,
+                    family=question.kind,
+                    score=points(asked_set.task, text, question),
+                )
+            )
+    return Evaluation(
+        accuracies=tuple(
+            Accuracy.from_questions(budget, own) for budget, own in rows.items() if own
+        ),
+        predictions=tuple(predictions),
+        num_bad=pictures.num_bad if isinstance(pictures, SourceQuestions) else 0,
+        num_refused=refused,
+    )
 
 
-def _first_of_each(text_BKL: np.ndarray) -> np.ndarray:
-    """True (B, K) where a scene has not had the same text before."""
-    same_BKK = (text_BKL[:, :, None] == text_BKL[:, None, :]).all(axis=-1)
-    return ~np.tril(same_BKK, k=-1).any(axis=2)
+def is_labelled(task: str, question: Question) -> bool:
+    """Whether the data set tells what is right; those of a challenge do not."""
+    return bool(question.said if task == "vqa" else question.answers)
+
+
+def points(task: str, text: str | None, question: Question) -> float:
+    """The score of an answer, 0 where there is none; a description must be right in full."""
+    return score("scenes" if task == "describe" else task, text or "", question)
+
+
+def predictions_json(task: str, predictions: Sequence[tuple[str, str]]) -> bytes:
+    """The results file that a task's evaluation server reads.
+
+    VQA: a list of `question_id` (a number) and `answer`; GQA: of `questionId` and `prediction`;
+    others as VQA, with the id as text.
+    """
+    if task == "gqa":
+        rows = [{"questionId": id_, "prediction": text} for id_, text in predictions]
+    else:
+        rows = [
+            {"question_id": int(id_) if task == "vqa" else id_, "answer": text}
+            for id_, text in predictions
+        ]
+    return json.dumps(rows, ensure_ascii=False).encode() + b"\n"

@@ -1,20 +1,24 @@
-"""Which precisions answer like fp32: every one asked the same scenes, by the engine itself."""
+"""Which precisions answer like fp32: every one asked the same questions, by the engine itself."""
 
 from __future__ import annotations
 
+import collections
 import contextlib
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from tokenfuse_training.ask import scenes_asked
+from tokenfuse_training.answerers import ModelAnswerer
+from tokenfuse_training.ask import PREFIXES, AskedPicture, ask
+from tokenfuse_training.evaluate import is_labelled, points
 from tokenfuse_training.progress import bar
-from tokenfuse_training.recipes.scenes_nano import SCENES_NANO
 
 if TYPE_CHECKING:
     import os
 
     from tokenfuse_sdk.bundle import PrecisionRecord
     from tokenfuse_sdk.model import Model
+    from tokenfuse_training.asked_set import AskedSet
 
 __all__ = ["NUM_QUESTIONS", "REQUIRED_PER_MILLE", "measure_precisions", "record_measured"]
 
@@ -42,10 +46,8 @@ def _open(
 
 def measure_precisions(
     path: str | os.PathLike[str],
+    asked_set: AskedSet,
     *,
-    split: str = "test",
-    num_questions: int = NUM_QUESTIONS,
-    seed: int | None = None,
     num_threads: int | None = None,
     report: Callable[[int], None] = lambda done: None,
 ) -> PrecisionRecord:
@@ -53,70 +55,92 @@ def measure_precisions(
 
     Args:
         path: the bundle.
-        split: val or test; the digits of neither were seen in training.
-        num_questions: as many as a record may have, of as many scenes as that takes.
-        seed: of the scenes; None for the recipe's own.
+        asked_set: what is asked; as many questions as a record may have.
         num_threads: that one call uses; None for what affinity and cgroup allow.
         report: called with the number of questions done.
 
     Returns:
-        The record, for `tokenfuse_sdk.bundle.record_precisions`.
+        The record, for `tokenfuse_sdk.bundle.record_precisions`. Its counts of right answers are
+        sums of scores, rounded.
 
     Raises:
         BundleFormatError: a record cannot have so few or so many questions, or such a seed;
             nothing is asked.
     """
-    from tokenfuse_sdk.bundle import BudgetCount, PrecisionRecord, check_asked
+    from tokenfuse_sdk.bundle import MIN_QUESTIONS, BudgetCount, PrecisionRecord, check_asked
     from tokenfuse_sdk.runtime import PRECISIONS
 
-    seed = SCENES_NANO.seed if seed is None else seed
-    check_asked(num_questions=num_questions, seed=seed)
+    # 0 is all of them, which are counted when they have been asked.
+    check_asked(num_questions=asked_set.num_questions or MIN_QUESTIONS, seed=asked_set.seed)
     names = PRECISIONS["cpu"]
     with contextlib.ExitStack() as stack:
         models = [stack.enter_context(model) for model in _open(path, names, num_threads)]
         info = models[0].info
-        same = {(name, budget): 0 for name in names for budget in info.token_budgets}
-        right = dict(same)
+        budgets = info.token_budgets
+        same: collections.Counter[tuple[str, int]] = collections.Counter()
+        right: dict[tuple[str, int], float] = dict.fromkeys(
+            ((name, budget) for name in names for budget in budgets), 0.0
+        )
+        pictures = _enough(asked_set.pictures(models[0].config.vision), MIN_QUESTIONS)
+        # All answer one chunk of pictures before the next is read: `tee` keeps no more.
+        asked = [
+            ask(
+                ModelAnswerer(model),
+                own,
+                prefix=PREFIXES[asked_set.task],
+                token_budgets=budgets,
+                report=report if model is models[-1] else lambda done: None,
+            )
+            for model, own in zip(models, itertools.tee(pictures, len(models)), strict=True)
+        ]
         done = 0
-        for image, questions in scenes_asked(
-            split, num_questions=num_questions, seed=seed, size=info.image_size
-        ):
-            tokens = [model.encode_image(image) for model in models]
-            for question in questions:
-                for budget in info.token_budgets:
-                    texts = [
-                        model.answer(own, question.text, token_budget=budget).text
-                        for model, own in zip(models, tokens, strict=True)
-                    ]
-                    for name, text in zip(names, texts, strict=True):
-                        same[name, budget] += text == texts[0]
-                        right[name, budget] += text == question.answer
-            done += len(questions)
-            report(done)
+        for rows in zip(*asked, strict=True):
+            done += 1
+            for budget in budgets:
+                first = rows[0].answers[budget]
+                for name, row in zip(names, rows, strict=True):
+                    text = row.answers[budget]
+                    same[name, budget] += text == first
+                    if is_labelled(asked_set.task, row.question):
+                        right[name, budget] += points(asked_set.task, text, row.question)
     return PrecisionRecord(
         weights_sha256=info.weights_sha256,
         isa=info.isa,
-        data="scenes",
-        split=split,
-        seed=seed,
+        data=asked_set.data,
+        split=asked_set.split,
+        seed=asked_set.seed,
         num_questions=done,
         required_per_mille=REQUIRED_PER_MILLE,
         counts={
             name: tuple(
-                BudgetCount(token_budget=n, same=same[name, n], right=right[name, n])
-                for n in info.token_budgets
+                BudgetCount(token_budget=n, same=same[name, n], right=round(right[name, n]))
+                for n in budgets
             )
             for name in names
         },
     )
 
 
+def _enough(pictures: Iterable[AskedPicture], least: int) -> Iterator[AskedPicture]:
+    """The same pictures; the error that a record would be, before any of them is asked."""
+    from tokenfuse_sdk.bundle import check_asked
+
+    kept: list[AskedPicture] = []
+    found = 0
+    iterator = iter(pictures)
+    for picture in iterator:
+        kept.append(picture)
+        found += len(picture.questions)
+        if found >= least:
+            break
+    check_asked(num_questions=min(found, least), seed=0)
+    return itertools.chain(kept, iterator)
+
+
 def record_measured(
     path: str | os.PathLike[str],
+    asked_set: AskedSet,
     *,
-    split: str = "test",
-    num_questions: int = NUM_QUESTIONS,
-    seed: int | None = None,
     num_threads: int | None = None,
     overwrite: bool = False,
 ) -> PrecisionRecord:
@@ -128,14 +152,10 @@ def record_measured(
     from tokenfuse_sdk.bundle import check_record, record_precisions
 
     check_record(path, overwrite=overwrite)
-    with bar("asking in every precision", total=num_questions) as update:
+    with bar("asking in every precision", total=asked_set.num_questions or None) as update:
         record = measure_precisions(
-            path,
-            split=split,
-            num_questions=num_questions,
-            seed=seed,
-            num_threads=num_threads,
-            report=lambda done: update(completed=done),
+            path, asked_set, num_threads=num_threads, report=lambda done: update(completed=done)
         )
+        update(total=record.num_questions, completed=record.num_questions)
     record_precisions(path, record, overwrite=overwrite)
     return record

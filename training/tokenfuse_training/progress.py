@@ -13,8 +13,13 @@ __all__ = ["bar"]
 
 
 @contextlib.contextmanager
-def bar(description: str, *, total: int, completed: int = 0) -> Iterator[Callable[..., None]]:
-    """Show a bar; call what it gives with `completed=`, `description=` or both."""
+def bar(
+    description: str, *, total: int | None, completed: int = 0
+) -> Iterator[Callable[..., None]]:
+    """Show a bar; call what it gives with `completed=`, `description=`, `total=` or several.
+
+    Without a total it shows that something is done, and not how much is left.
+    """
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

@@ -1,278 +1,282 @@
-"""A whole run of a recipe: draw the scenes, train, evaluate, write the bundle."""
+"""A whole run of a config: data, training, evaluation, and the bundle."""
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import pathlib
 import platform
-import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
+import click
 import torch
+from torch import Tensor
 
-from tokenfuse_sdk.bundle import read_bundle, write_bundle
+from tokenfuse_sdk.atomic import write_file
+from tokenfuse_sdk.bundle import MIN_QUESTIONS, write_bundle
 from tokenfuse_sdk.errors import ConfigError
-from tokenfuse_sdk.preprocess import PreprocessConfig
-from tokenfuse_sdk.shipped import find_bundle
-from tokenfuse_training.accuracy import Accuracy
+from tokenfuse_training.answerers import TorchAnswerer
+from tokenfuse_training.asked_set import AskedSet, config_set
 from tokenfuse_training.card import CardFacts, model_card
-from tokenfuse_training.data.scenes.guessing import guess_accuracy
-from tokenfuse_training.data.scenes.questions import Question
-from tokenfuse_training.data.scenes.vocabulary import build_tokenizer
-from tokenfuse_training.data.store import SceneStore, StoreSpec, TextTable, open_store
-from tokenfuse_training.evaluate import evaluate_questions
-from tokenfuse_training.missing_modality import (
-    blind_recipe,
-    without_pictures,
-    without_questions,
-)
+from tokenfuse_training.config_file import config_yaml
+from tokenfuse_training.data.coder import TextCoder
+from tokenfuse_training.data.source import Source
+from tokenfuse_training.evaluate import Evaluation, evaluate_set
+from tokenfuse_training.guesses import guessed
+from tokenfuse_training.loop.log import LOG_NAME
+from tokenfuse_training.loop.ranks import Ranks, join_ranks, on_rank_0
 from tokenfuse_training.model import JointModel, model_from_weights
 from tokenfuse_training.progress import bar
-from tokenfuse_training.publish import golden_tensors, half_precision_weights
-from tokenfuse_training.recipes.recipe import Recipe
-from tokenfuse_training.resume import facts_to_resume, run_identity
-from tokenfuse_training.train import Trainer, TrainerOptions
+from tokenfuse_training.publish import golden_tensors, stored_weights
+from tokenfuse_training.sampling_plot import plot_sampling
+from tokenfuse_training.sources import open_sources, with_scenes_in
+from tokenfuse_training.start import Beginning, begin
+from tokenfuse_training.tasks.make import make_task
+from tokenfuse_training.train_config import TrainConfig
 
-__all__ = ["RunOptions", "train_recipe"]
+if TYPE_CHECKING:
+    from tokenfuse_training.loop.trainer import Trainer
 
-# A scene of the test split gives 14 to 15 distinct questions.
-_QUESTIONS_PER_SCENE = 12
-_NUM_GOLDEN = 4
-_SCENES_OF_GUESSES = 4_000
+__all__ = ["RunOptions", "record_set", "train_config"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
-    """Where and how long; see `tokenfuse train --help`."""
+    """Where to and how long.
+
+    Args:
+        output: the bundle.
+        work: checkpoints, log and drawn scenes; a later run with it goes on.
+        max_minutes: of training, then a checkpoint and the end.
+        overwrite: replace a bundle that is there.
+    """
 
     output: pathlib.Path
     work: pathlib.Path
-    start_from: str | None = None
-    start_stage: str = ""
     max_minutes: float = float("inf")
-    steps_scale: float = 1.0
-    num_scenes: int | None = None
-    num_test_questions: int = 10_000
-    device: str = "cpu"
-    compile: bool = False
-    bf16: bool = False
     overwrite: bool = False
-    blind: bool = False
 
 
-def _scaled(recipe: Recipe, options: RunOptions) -> Recipe:
-    stages = tuple(
-        dataclasses.replace(stage, steps=max(1, round(stage.steps * options.steps_scale)))
-        for stage in recipe.stages
-    )
-    num_scenes = options.num_scenes or recipe.num_scenes
-    largest = max(stages, key=lambda stage: stage.images)
-    if num_scenes < largest.images:
-        raise ConfigError(
-            f"--num-scenes={num_scenes}: a step of stage {largest.name!r} takes {largest.images} "
-            f"different scenes; pass at least {largest.images}"
-        )
-    return dataclasses.replace(recipe, stages=stages, num_scenes=num_scenes)
+def train_config(config: TrainConfig, options: RunOptions) -> bool:
+    """Train, evaluate and write the bundle.
 
+    Under `torchrun` every rank calls it; rank 0 evaluates and writes.
 
-def _spec(recipe: Recipe, split: str, num_scenes: int) -> StoreSpec:
-    vision = recipe.model.vision
-    return StoreSpec(
-        split=split,
-        num_scenes=num_scenes,
-        num_questions=recipe.num_questions,
-        seed=recipe.seed,
-        image_size=vision.image_size,
-        grid_size=vision.grid_size,
-    )
-
-
-def _store(spec: StoreSpec, options: RunOptions) -> SceneStore:
-    with bar(f"drawing {spec.split} scenes", total=spec.num_scenes) as update:
-        store = open_store(
-            spec, options.work / "scenes", report=lambda done: update(completed=done)
-        )
-        # A store that was there already reports nothing.
-        update(completed=spec.num_scenes)
-        return store
-
-
-def _weights_of(name: str, recipe: Recipe) -> dict[str, torch.Tensor]:
-    """float32 weights of a bundle that has the recipe's shape.
+    Returns:
+        False when `max_minutes` came first.
 
     Raises:
-        ConfigError: the bundle's config is not the recipe's.
+        TokenfuseError: as it says; the checkpoints stay.
     """
-    bundle = read_bundle(find_bundle(name))
-    if bundle.config != recipe.model:
-        raise ConfigError(
-            f"{name} has not the shape of the recipe {recipe.name}; start from a bundle of that "
-            "recipe, or without --start-from"
+    # Scenes are drawn into the work folder; its name decides nothing that is learned.
+    placed = with_scenes_in(config, options.work)
+    beginning = begin(config)
+    coder = _coder(beginning)
+    _check_tasks(config, coder)
+    with join_ranks(config.run) as ranks:
+        sources = _sources(placed, beginning, ranks)
+        if ranks.rank == 0:
+            options.work.mkdir(parents=True, exist_ok=True)
+            write_file(options.work / "config.yaml", config_yaml(config).encode())
+        trainer = _trained(placed, beginning, sources, ranks, options)
+        if trainer is None:
+            return False
+        averaged = trainer.averaged_weights()
+    # The others are done: evaluation may take longer than ranks wait for one another.
+    if ranks.rank == 0:
+        run = _Trained(
+            config=placed,
+            beginning=beginning,
+            coder=coder,
+            sources=sources,
+            ranks=ranks,
+            seconds=trainer.seconds,
         )
-    return {key: torch.from_numpy(array.astype("float32")) for key, array in bundle.weights.items()}
+        _publish(run, averaged, options)
+    return True
 
 
-def _trainer_options(
-    options: RunOptions, directory: pathlib.Path, deadline: float
-) -> TrainerOptions:
-    return TrainerOptions(
-        directory=directory,
-        device=options.device,
-        bf16=options.bf16,
-        compile=options.compile,
-        max_minutes=(deadline - time.monotonic()) / 60,
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _Trained:
+    """What evaluation and publication need of a run that is done."""
+
+    config: TrainConfig
+    beginning: Beginning
+    coder: TextCoder
+    sources: Mapping[str, Source]
+    ranks: Ranks
+    seconds: float
+
+
+def _coder(beginning: Beginning) -> TextCoder:
+    config = beginning.model_config
+    return TextCoder(
+        beginning.tokenizer_json,
+        vocab_size=config.text.vocab_size,
+        max_text_tokens=config.text.max_tokens,
+        max_answer_tokens=config.decoder.max_tokens,
     )
 
 
-def _run(trainer: Trainer, name: str) -> bool:
-    """Train with a bar; true when the recipe is done."""
-    recipe = trainer.recipe
-    with bar(name, total=recipe.num_steps, completed=trainer.step) as update:
-
-        def show(values: dict[str, float]) -> None:
-            step = int(values["step"])
-            text = f"{name}, {recipe.stage_at(step - 1).name}: loss {values['loss']:.3f}"
-            update(completed=step, description=text)
-
-        done = trainer.run(show)
-        update(completed=trainer.step)
-        return done
+def _check_tasks(config: TrainConfig, coder: TextCoder) -> None:
+    """What the last stage cannot do is told now, not after the first."""
+    for stage in config.stages:
+        for name, task in stage.tasks.items():
+            try:
+                make_task(task, coder)
+            except ConfigError as error:
+                raise ConfigError(f"stages.{stage.name}.tasks.{name}: {error}") from error
 
 
-def _train(recipe: Recipe, options: RunOptions, deadline: float) -> Trainer | None:
-    """The trained trainer, or None when the time was up first."""
-    start_weights = None
-    if options.start_from is not None:
-        start_weights = _weights_of(options.start_from, recipe)
-    start = {"start_weights": start_weights, "start_stage": options.start_stage}
-    spec = _spec(recipe, "train", recipe.num_scenes)
-    # Another run's folder is refused now, not after the minutes that drawing takes.
-    facts_to_resume(options.work, run_identity(recipe, spec, **start))
-    trainer = Trainer(
-        recipe,
-        recipe.model,
-        _store(spec, options),
-        dataclasses.replace(_trainer_options(options, options.work, deadline), **start),
-    )
-    return trainer if _run(trainer, "training") else None
+def _sources(config: TrainConfig, beginning: Beginning, ranks: Ranks) -> dict[str, Source]:
+    """All data sets, opened before the training: also those that it will be evaluated on."""
+    trained = [task.data for stage in config.stages for task in stage.tasks.values()]
+    asked = [entry.data for entry in config.evaluate.values()]
+    vision = beginning.model_config.vision
+
+    def open_all(names: list[str], quiet: bool) -> dict[str, Source]:
+        return open_sources(config, names, vision=vision, quiet=quiet)
+
+    # Scenes are drawn once, by rank 0; streams and index files are read by each.
+    if ranks.world_size > 1:
+        on_rank_0(lambda: open_all(trained + asked, False) and None)
+    return open_all(trained + (asked if ranks.rank == 0 else []), ranks.world_size > 1)
 
 
-def _test_store(recipe: Recipe, options: RunOptions) -> SceneStore:
-    count = -(-options.num_test_questions // _QUESTIONS_PER_SCENE)
-    return _store(_spec(recipe, "test", count), options)
-
-
-def _asked(store: SceneStore, num_scenes: int) -> list[Question]:
-    """Questions as the guessers want them; ids in place of words."""
-    table = store.questions
-    return [
-        Question(
-            family=table.families[table.family[scene, k]],
-            text=table.text[scene, k].tobytes().hex(),
-            answer=table.answer[scene, k].tobytes().hex(),
-        )
-        for scene in range(min(num_scenes, store.num_scenes))
-        for k in range(table.text.shape[1])
-    ]
-
-
-def _ask(
-    model: JointModel,
-    store: SceneStore,
+def _trained(
+    config: TrainConfig,
+    beginning: Beginning,
+    sources: Mapping[str, Source],
+    ranks: Ranks,
     options: RunOptions,
-    name: str,
-    *,
-    table: TextTable | None = None,
-    token_budget: int | None = None,
-) -> Accuracy:
-    """`evaluate_questions` with a bar."""
-    table = store.questions if table is None else table
-    total = min(options.num_test_questions, table.family.size)
-    with bar(f"testing {name}", total=total) as update:
-        accuracy = evaluate_questions(
-            model,
-            store,
-            num_questions=options.num_test_questions,
-            table=table,
-            token_budget=token_budget,
-            report=lambda done: update(completed=done),
-        )
-        # Fewer where a scene repeats a text.
-        update(total=accuracy.num_questions)
-        return accuracy
+) -> Trainer | None:
+    """The trained trainer, or None when the time was up first."""
+    from tokenfuse_training.loop.trainer import Trainer
+
+    trainer = Trainer(config, beginning, sources, ranks=ranks, directory=options.work)
+    if ranks.rank != 0:
+        return trainer if trainer.run(lambda line: None, options.max_minutes) else None
+    click.echo(f"peak: {trainer.peak}", err=True)
+    with bar("training", total=config.num_steps, completed=trainer.step) as update:
+
+        def show(values: Mapping[str, Any]) -> None:
+            update(completed=values["step"], description=_said(values))
+
+        done = trainer.run(show, options.max_minutes)
+        update(completed=trainer.step)
+    return trainer if done else None
 
 
-def _blind(
-    recipe: Recipe, train: SceneStore, test: SceneStore, options: RunOptions, deadline: float
-) -> list[tuple[str, float]] | None:
-    """Name and accuracy of what does without the picture or without the question.
-
-    None when the time was up first.
-    """
-    guessed = guess_accuracy(_asked(train, _SCENES_OF_GUESSES), _asked(test, _SCENES_OF_GUESSES))
-    rows = [
-        (
-            "question only: the most frequent answer to the same text",
-            guessed["question_only"]["all"],
-        ),
-        ("image only: the most frequent answer of all", guessed["image_only"]["all"]),
-    ]
-    if not options.blind:
-        return rows
-    blind = blind_recipe(recipe, options.steps_scale)
-    for name, without in (("question", without_pictures), ("image", without_questions)):
-        trainer = Trainer(
-            blind,
-            recipe.model,
-            without(train),
-            _trainer_options(options, options.work / f"{name}-only", deadline),
-        )
-        if not _run(trainer, f"{name} only"):
-            return None
-        accuracy = _ask(trainer.ema, without(test), options, f"{name} only")
-        rows.append((f"{name} only: the same model, {trainer.step:,} steps", accuracy.overall))
-    return rows
+def _said(line: Mapping[str, Any]) -> str:
+    """A line of the log, for the bar."""
+    said = f"{line['stage']}: loss {line['loss']:.3f}"
+    if "pictures_per_second" in line:
+        said += f", {line['pictures_per_second']:.0f} pictures/s"
+    if "flops_share" in line:
+        said += f", {100 * line['flops_share']:.0f}% of peak"
+    return said
 
 
-def _accuracies(model: JointModel, store: SceneStore, options: RunOptions) -> list[Accuracy]:
-    return [
-        _ask(model, store, options, f"N = {budget}", token_budget=budget)
-        for budget in model.config.fusion.token_budgets
-    ]
-
-
-def train_recipe(recipe: Recipe, options: RunOptions) -> bool:
-    """Train, evaluate and write the bundle; False when `max_minutes` came first."""
-    deadline = time.monotonic() + 60 * options.max_minutes
-    recipe = _scaled(recipe, options)
-    trainer = _train(recipe, options, deadline)
-    if trainer is None:
-        return False
-    weights = half_precision_weights(trainer.ema)
-    reference = model_from_weights(recipe.model, weights)
-    test = _test_store(recipe, options)
-    blind = _blind(recipe, trainer.store, test, options, deadline)
-    if blind is None:
-        return False
+def _publish(run: _Trained, averaged: Mapping[str, Tensor], options: RunOptions) -> None:
+    beginning = run.beginning
+    weights = stored_weights(averaged)
+    # What is published is what is measured: rounded as it is stored.
+    reference = model_from_weights(beginning.model_config, weights)
+    golden = golden_tensors(reference, run.config, run.sources, run.coder, beginning.preprocess)
+    evaluations = _evaluations(run, reference.to(run.ranks.device))
+    _write_evaluations(options.work / "evaluation.json", evaluations)
+    if any(len(stage.tasks) > 1 for stage in run.config.stages):
+        plot_sampling(options.work / LOG_NAME, options.work / "sampling.png")
     facts = CardFacts(
-        recipe=recipe,
-        seconds=trainer.seconds,
-        first_step=trainer.first_step,
-        hardware=f"{platform.machine()}, {torch.get_num_threads()} threads, {options.device}",
+        config=run.config,
+        model=beginning.model_config,
+        notes=beginning.notes,
+        sizes={
+            name: len(source) for name, source in run.sources.items() if hasattr(source, "__len__")
+        },
+        seconds=run.seconds,
+        hardware=_hardware(run.ranks),
         torch_version=torch.__version__,
         num_parameters=sum(array.size for array in weights.values()),
-        accuracies=_accuracies(reference, test, options),
-        texts=_ask(reference, test, options, "long texts", table=test.descriptions),
-        blind=blind,
+        dtype=str(next(iter(weights.values())).dtype),
+        evaluations=evaluations,
+        guesses=_guesses(run.config, run.sources),
     )
-    preprocess = PreprocessConfig(image_size=recipe.model.vision.image_size)
     write_bundle(
         options.output,
-        config=recipe.model,
-        preprocess=preprocess,
-        tokenizer_json=build_tokenizer().to_str(),
+        config=beginning.model_config,
+        preprocess=beginning.preprocess,
+        tokenizer_json=beginning.tokenizer_json.decode(),
         weights=weights,
         card=model_card(facts),
-        golden=golden_tensors(reference, test, preprocess, count=_NUM_GOLDEN),
+        golden=golden,
         overwrite=options.overwrite,
     )
-    return True
+
+
+def _hardware(ranks: Ranks) -> str:
+    if ranks.device.type == "cuda":
+        return f"{ranks.world_size} x {torch.cuda.get_device_name(ranks.device)}"
+    many = f"{ranks.world_size} ranks, " if ranks.world_size > 1 else ""
+    return f"{many}{platform.machine()}, {torch.get_num_threads()} threads, {ranks.device.type}"
+
+
+def _evaluations(run: _Trained, model: JointModel) -> dict[str, Evaluation]:
+    beginning = run.beginning
+    answerer = TorchAnswerer(model, run.coder, beginning.preprocess)
+    done: dict[str, Evaluation] = {}
+    for name, entry in run.config.evaluate.items():
+        asked = config_set(run.config, name, source=run.sources[entry.data])
+        with bar(f"testing {name}", total=asked.num_questions or None) as update:
+            done[name] = evaluate_set(
+                answerer,
+                asked,
+                vision=beginning.model_config.vision,
+                token_budgets=beginning.model_config.fusion.token_budgets,
+                report=lambda count, show=update: show(completed=count),
+            )
+            count = len(done[name].predictions)
+            update(total=count, completed=count)
+    return done
+
+
+def _write_evaluations(path: pathlib.Path, evaluations: Mapping[str, Evaluation]) -> None:
+    value = {
+        name: {
+            "accuracy": [accuracy.to_dict() for accuracy in done.accuracies],
+            "num_bad_pictures": done.num_bad,
+            "num_refused": done.num_refused,
+        }
+        for name, done in evaluations.items()
+    }
+    write_file(path, json.dumps(value, indent=2).encode() + b"\n")
+
+
+def _guesses(
+    config: TrainConfig, sources: Mapping[str, Source]
+) -> dict[str, list[tuple[str, float]]]:
+    """For each entry of `evaluate` whose task was trained on another data set."""
+    trained = {
+        task.task: task.data
+        for stage in config.stages
+        for task in stage.tasks.values()
+        if hasattr(sources[task.data], "__len__")
+    }
+    return {
+        name: guessed(entry.task, sources[trained[entry.task]], sources[entry.data])
+        for name, entry in config.evaluate.items()
+        if entry.task in trained and trained[entry.task] != entry.data
+    }
+
+
+def record_set(config: TrainConfig, work: pathlib.Path) -> AskedSet | None:
+    """What the record of precisions asks: the first entry of `evaluate`; None where it may not."""
+    count = config.run.record_questions
+    if not count or not config.evaluate:
+        return None
+    name, entry = next(iter(config.evaluate.items()))
+    count = min(count, entry.num_questions or count)
+    if count < MIN_QUESTIONS:
+        return None
+    return config_set(with_scenes_in(config, work), name, num_questions=count)

@@ -358,7 +358,7 @@ class EvaluateSettings:
     """A data set to ask, and by which task.
 
     Args:
-        task: vqa, gqa, entail or scenes.
+        task: vqa, gqa, entail or scenes; `describe` asks for the long texts of scenes.
         data: name of the data set.
         num_questions: at most; 0 for all.
     """
@@ -368,7 +368,7 @@ class EvaluateSettings:
     num_questions: int = 0
 
     def __post_init__(self) -> None:
-        tasks = ("vqa", "gqa", "entail", "scenes")
+        tasks = ("vqa", "gqa", "entail", "scenes", "describe")
         _need(self.task in tasks, "evaluate", "task", self.task, ", ".join(tasks))
         _count(self, "evaluate", "num_questions", low=0)
 
@@ -391,6 +391,8 @@ class RunSettings:
         log_steps: steps between two lines of the log.
         tensorboard: write event files as well.
         peak_tflops: of this device, for the share that is used; 0 for what is known or measured.
+        record_questions: of the bundle's record of precisions, which are asked by the CPU engine
+            in each of them; 0 for no record.
     """
 
     device: str = "auto"
@@ -405,6 +407,7 @@ class RunSettings:
     log_steps: int = 50
     tensorboard: bool = True
     peak_tflops: float = 0.0
+    record_questions: int = 2_000
 
     def __post_init__(self) -> None:
         own = "run"
@@ -414,7 +417,7 @@ class RunSettings:
         ):
             value = getattr(self, name)
             _need(value in allowed, own, name, value, ", ".join(allowed))
-        _count(self, own, "num_workers", "checkpoint_steps", low=0)
+        _count(self, own, "num_workers", "checkpoint_steps", "record_questions", low=0)
         _count(self, own, "keep_checkpoints", "log_steps")
         _within(self, own, "checkpoint_minutes", 0.0, 1e6)
         _within(self, own, "peak_tflops", 0.0, 1e6)

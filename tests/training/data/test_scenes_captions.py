@@ -8,6 +8,7 @@ import re
 import pytest
 
 pytest.importorskip("sklearn")
+from tokenfuse_sdk.errors import ConfigError
 from tokenfuse_training.data.scenes import (
     TASKS,
     Background,
@@ -20,7 +21,7 @@ from tokenfuse_training.data.scenes import (
     stream_key,
     text_example,
 )
-from tokenfuse_training.data.scenes.vocabulary import INVISIBLE
+from tokenfuse_training.data.scenes.vocabulary import INVISIBLE, words
 
 NUM_SCENES = 1500
 
@@ -149,3 +150,17 @@ def test_texts_fit_the_tokenizer_and_the_models_limits(examples):
         assert 2 not in prompt and 2 not in target
         assert len(prompt) < 24 and len(target) < 16
         assert tokenizer.decode(target) == e.target
+
+
+def test_words_of_pretraining_stand_behind_the_others():
+    first, more = words(), words("scenes-pretrain")
+    assert more[: len(first)] == first
+    assert set(more[len(first) :]) == {"fill", "<mask>"}
+    plain, wider = build_tokenizer(), build_tokenizer("scenes-pretrain")
+    text = "match: a red circle, 8 blue stars."
+    assert wider.encode(text).ids == plain.encode(text).ids
+    ids = wider.encode("fill: red <mask>").ids
+    assert ids == [more.index(word) for word in ("fill", ":", "red", "<mask>")]
+    assert wider.decode(ids, skip_special_tokens=False) == "fill : red <mask>"
+    with pytest.raises(ConfigError, match="choose one of scenes, scenes-pretrain"):
+        build_tokenizer("words")

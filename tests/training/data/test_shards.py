@@ -100,8 +100,10 @@ def test_skipping_is_reading_without_looking(folder, skip, monkeypatch):
     source = source_of(folder)
     whole = take(source, skip + 5)
     fresh, seen = source_of(folder), []
-    read = shards._read
-    monkeypatch.setattr(shards, "_read", lambda path, place: seen.append(path) or read(path, place))
+    read = shards.read_part
+    monkeypatch.setattr(
+        shards, "read_part", lambda path, place: seen.append(path) or read(path, place)
+    )
     assert take(fresh, 5, skip=skip) == whole[skip:]
     # A picture and two captions of each sample that is given: none of those passed over.
     assert len(seen) == 5 * 3
@@ -122,6 +124,18 @@ def test_a_record_is_the_picture_with_its_caption_and_another(folder):
         assert record.captions == (" ".join(str(number)),)
         assert decode_image(record.image)[0, 0].tolist() == [number, 5, 9]
         assert record.other_caption in set(ALL) - set(record.captions)
+
+
+def test_the_other_caption_is_one_that_can_be_used_and_differs(tmp_path):
+    changed = {"n1_txt": b"\xff", "n2_txt": b" ", "n3_png": b"", "n4_txt": b"0 \n"}
+    write_shard(tmp_path / "o.tar", range(7), **changed)
+    source = source_of(tmp_path, "o.tar", shuffle=1)
+    first = take(source, 1)[0]
+    # 1 is no text, 2 is empty, 4 says the same; 3 has no picture, and a caption all the same.
+    assert first.other_caption == b"3"
+    write_shard(tmp_path / "s.tar", (5, 5, 5))
+    sample = take(source_of(tmp_path, "s.tar"), 1)[0]
+    assert sample.other_caption is None
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,13 @@ class Numbers:
         return Record(key=f"number:{index}", image=image, captions=(caption,))
 
 
+class Hundreds(Numbers):
+    """Numbers of three digits, so that every caption has words to leave out."""
+
+    def record(self, index: int) -> Record:
+        return super().record(index + 100)
+
+
 class Dies(Numbers):
     """As a worker that runs out of memory."""
 
@@ -81,6 +88,8 @@ class Fails(Numbers):
 
 class Say:
     """The record's caption, behind a digit that was drawn."""
+
+    needs_other_caption = False
 
     @property
     def terms(self):

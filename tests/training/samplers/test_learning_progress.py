@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import numpy as np
@@ -70,6 +71,20 @@ def test_a_second_implementation(warmup, step_size, num_tasks):
             np.testing.assert_allclose(
                 sampler.shares(), plain(seen, num_tasks, settings), rtol=1e-10
             )
+
+
+def test_the_drops_that_are_kept_are_as_many_after_a_checkpoint():
+    settings = SamplerSettings(kind="learning_progress", warmup_steps=0)
+    draw = np.random.default_rng(8)
+    drops = [dict(enumerate(draw.normal(size=2).tolist())) for _ in range(300)]
+    straight, resumed = LearningProgress(settings, 2), LearningProgress(settings, 2)
+    for step in range(140):
+        told(straight, step, drops[step])
+    resumed.load_state_dict(json.loads(json.dumps(straight.state_dict())))
+    for step in range(140, 300):
+        told(straight, step, drops[step])
+        told(resumed, step, drops[step])
+        assert straight.facts() == resumed.facts()
 
 
 def test_by_hand():

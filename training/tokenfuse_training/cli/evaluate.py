@@ -1,22 +1,38 @@
-"""`tokenfuse evaluate`: accuracy of a bundle on unseen scenes, through the SDK itself."""
+"""`tokenfuse evaluate`: accuracy of a bundle on unseen pictures, through the SDK itself."""
 
 from __future__ import annotations
 
 import json
+import pathlib
+from typing import TYPE_CHECKING
 
 import click
 
-from tokenfuse_sdk.cli.options import PRECISION_HELP, backend_option
+from tokenfuse_sdk.cli.options import PRECISION_HELP, FilledPath, backend_option
+from tokenfuse_training.cli.asked import asked_options, asked_set
+
+if TYPE_CHECKING:
+    from tokenfuse_training.evaluate import Evaluation
 
 __all__ = ["evaluate"]
 
 
 @click.command()
 @click.option("-m", "--model", "model_name", default="scenes-nano", show_default=True)
-@click.option("--split", type=click.Choice(["val", "test"]), default="test", show_default=True)
-@click.option("--num-questions", type=click.IntRange(min=1), default=2_000, show_default=True)
-@click.option("--seed", type=click.IntRange(min=0), default=None, help="Of the scenes.")
+@asked_options
+@click.option(
+    "--num-questions",
+    type=click.IntRange(min=1),
+    help="At most.  [default: 2000 of scenes, else the config's]",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=None, help="Of scenes.")
 @click.option("--token-budget", type=int, multiple=True, help="Repeatable; default: all.")
+@click.option(
+    "--predictions",
+    type=FilledPath(path_type=pathlib.Path),
+    help="Write the answers at the largest budget, as the data set's evaluation server reads them.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace that file.")
 @backend_option
 @click.option("--device", default="auto", show_default=True)
 @click.option("--precision", default=None, help=PRECISION_HELP)
@@ -24,56 +40,97 @@ __all__ = ["evaluate"]
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
 def evaluate(
     model_name: str,
-    split: str,
-    num_questions: int,
+    config: str | None,
+    dataset: str | None,
+    sets: tuple[str, ...],
+    split: str | None,
+    num_questions: int | None,
     seed: int | None,
     token_budget: tuple[int, ...],
+    predictions: pathlib.Path | None,
+    overwrite: bool,
     backend: str,
     device: str,
     precision: str | None,
     num_threads: int | None,
     as_json: bool,
 ) -> None:
-    """Ask a model questions about scenes it has not seen, and count the right answers.
+    """Ask a model questions about pictures it has not seen, and score its answers.
 
-    The pictures go through the same `Model` that an application uses.
+    Scenes without --config, else a data set of it. The pictures go through the same `Model` that
+    an application uses, by any backend.
     """
+    import tokenfuse_sdk
+    from tokenfuse_sdk.atomic import check_output_file, write_output
+    from tokenfuse_sdk.errors import OutputExistsError
+    from tokenfuse_training.answerers import ModelAnswerer
+    from tokenfuse_training.evaluate import evaluate_set, predictions_json
+    from tokenfuse_training.progress import bar
+
+    file = {"what": "the predictions", "other": "another --predictions"}
+    if predictions is not None:
+        check_output_file(predictions, **file)
+        if predictions.exists() and not overwrite:
+            raise OutputExistsError(f"{predictions} exists already; pass --overwrite or another")
+    asking = asked_set(
+        config=config,
+        dataset=dataset,
+        sets=sets,
+        split=split,
+        seed=seed,
+        num_questions=num_questions,
+        default_questions=2_000,
+    )
+    with (
+        asking as asked,
+        tokenfuse_sdk.load(
+            model_name,
+            backend=backend,
+            device=device,
+            precision=precision,
+            num_threads=num_threads,
+        ) as model,
+    ):
+        facts = {"model": model_name, "data": asked.data, "split": asked.split, "task": asked.task}
+        facts |= {"backend": model.backend, "device": model.device, "precision": model.precision}
+        with bar("asking", total=asked.num_questions or None) as update:
+            done = evaluate_set(
+                ModelAnswerer(model),
+                asked,
+                vision=model.config.vision,
+                token_budgets=token_budget or model.info.token_budgets,
+                report=lambda count: update(completed=count),
+            )
+            update(total=len(done.predictions), completed=len(done.predictions))
+    if predictions is not None:
+        write_output(predictions, predictions_json(asked.task, done.predictions), **file)
+        click.echo(f"wrote {predictions}", err=True)
+    if done.num_bad or done.num_refused:
+        click.echo(
+            f"{done.num_bad} pictures could not be read and were not asked; {done.num_refused} "
+            "questions that the model does not take count as wrong",
+            err=True,
+        )
+    if as_json:
+        facts |= {"num_bad_pictures": done.num_bad, "num_refused": done.num_refused}
+        rows = [accuracy.to_dict() for accuracy in done.accuracies]
+        click.echo(json.dumps(facts | {"accuracy": rows}, indent=2))
+    elif done.accuracies:
+        _print(f"{model_name} in {facts['precision']}", done)
+    else:
+        click.echo("the data set tells no answers: there is no accuracy", err=True)
+
+
+def _print(title: str, done: Evaluation) -> None:
     from rich.console import Console
-    from rich.progress import Progress
     from rich.table import Table
 
-    import tokenfuse_sdk
-    from tokenfuse_training.ask import ask_scenes
-
-    console = Console(stderr=True)
-    with tokenfuse_sdk.load(
-        model_name,
-        backend=backend,
-        device=device,
-        precision=precision,
-        num_threads=num_threads,
-    ) as model:
-        chosen = model.precision
-        budgets = token_budget or model.config.fusion.token_budgets
-        with Progress(console=console, transient=True) as progress:
-            task = progress.add_task("asking", total=num_questions)
-            accuracies = ask_scenes(
-                model,
-                split=split,
-                num_questions=num_questions,
-                token_budgets=budgets,
-                seed=seed,
-                report=lambda done: progress.update(task, completed=done),
-            )
-    if as_json:
-        rows = [accuracy.to_dict() for accuracy in accuracies]
-        facts = {"model": model_name, "split": split, "precision": chosen, "accuracy": rows}
-        click.echo(json.dumps(facts, indent=2))
-        return
-    title = f"{model_name} in {chosen}"
+    accuracies = done.accuracies
     table = Table("family", *(f"N = {a.token_budget}" for a in accuracies), title=title)
     for family in accuracies[0].by_family:
         table.add_row(family, *(f"{100 * a.by_family[family]:.1f}" for a in accuracies))
     table.add_section()
     table.add_row("overall", *(f"{100 * a.overall:.1f}" for a in accuracies))
+    intervals = (f"{100 * a.low:.1f} to {100 * a.high:.1f}" for a in accuracies)
+    table.add_row("95% interval", *intervals)
     Console().print(table)

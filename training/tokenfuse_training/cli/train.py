@@ -1,7 +1,8 @@
-"""`tokenfuse train`: run a recipe, then write the bundle."""
+"""`tokenfuse train`: from a config to a bundle."""
 
 from __future__ import annotations
 
+import os
 import pathlib
 
 import click
@@ -12,91 +13,73 @@ __all__ = ["train"]
 
 
 @click.command()
-@click.argument("recipe")
+@click.argument("config")
 @click.option("-o", "--output", type=FilledPath(path_type=pathlib.Path), required=True)
 @click.option(
     "--work",
     type=FilledPath(path_type=pathlib.Path),
-    help="Checkpoints, log and drawn scenes; a later run with it goes on. [OUTPUT.work]",
+    help="Checkpoints, log and drawn scenes; a later run with it goes on.  [default: OUTPUT.work]",
 )
 @click.option(
-    "--start-from",
-    type=FilledPath(),
-    metavar="BUNDLE",
-    help="Begin with the weights of a trained model.",
+    "--set",
+    "sets",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="A value of the config, as stages.finetune.steps=100; repeatable, the later wins.",
 )
-@click.option("--start-stage", metavar="NAME", help="The stage to begin with then.")
+@click.option(
+    "--init-vision", type=FilledPath(), metavar="DIR", help="A Hugging Face ViT, DeiT or SigLIP."
+)
+@click.option("--init-text", type=FilledPath(), metavar="DIR", help="A Hugging Face T5 v1.1.")
 @click.option("--max-minutes", type=click.FloatRange(min=0), help="Stop then, with a checkpoint.")
-@click.option("--steps-scale", type=click.FloatRange(min=0, min_open=True), default=1.0)
-@click.option("--num-scenes", type=click.IntRange(min=1), help="Fewer scenes, for a trial.")
-@click.option("--num-test-questions", type=click.IntRange(min=1), default=10_000)
-@click.option("--device", default="cpu", show_default=True)
-@click.option("--compile/--no-compile", default=False, help="Compile the layers.")
-@click.option(
-    "--bf16/--no-bf16",
-    default=None,
-    help="Matrix products in bfloat16.  [default: on a GPU alone]",
-)
-@click.option("--blind", is_flag=True, help="Train the two baselines that miss a modality too.")
 @click.option("--overwrite", is_flag=True, help="Replace OUTPUT if it is there.")
 def train(
-    recipe: str,
+    config: str,
     output: pathlib.Path,
     work: pathlib.Path | None,
-    start_from: str | None,
-    start_stage: str | None,
+    sets: tuple[str, ...],
+    init_vision: str | None,
+    init_text: str | None,
     max_minutes: float | None,
-    steps_scale: float,
-    num_scenes: int | None,
-    num_test_questions: int,
-    device: str,
-    compile: bool,
-    bf16: bool | None,
-    blind: bool,
     overwrite: bool,
 ) -> None:
-    """Train RECIPE and write the bundle OUTPUT, evaluated on the test split.
+    """Train by CONFIG, a YAML file or the name of a recipe, and write the bundle OUTPUT.
 
-    Stop it at any time: the same command goes on from the last checkpoint.
+    Stop it at any time: the same command goes on from the last checkpoint. Under torchrun it
+    trains on all ranks.
     """
     # Imported here: `tokenfuse --help` must not load torch.
-    from tokenfuse_sdk.bundle import MIN_QUESTIONS, check_output
-    from tokenfuse_sdk.errors import ConfigError, OutputExistsError
-    from tokenfuse_training.precisions import NUM_QUESTIONS, record_measured
-    from tokenfuse_training.recipes import RECIPES
-    from tokenfuse_training.run import RunOptions, train_recipe
+    from tokenfuse_sdk.bundle import check_output
+    from tokenfuse_sdk.errors import OutputExistsError
+    from tokenfuse_training.config_file import read_config
 
-    if recipe not in RECIPES:
-        raise ConfigError(f"recipe={recipe!r}: choose one of {', '.join(sorted(RECIPES))}")
+    options = {"init.vision": init_vision, "init.text": init_text}
+    read = read_config(
+        config, sets, values={key: value for key, value in options.items() if value is not None}
+    )
     if output.exists() and not overwrite:
         raise OutputExistsError(f"{output} exists already; pass --overwrite or another --output")
     check_output(output, overwrite=overwrite)
-    stages = [stage.name for stage in RECIPES[recipe].stages]
-    if (start_from is None) != (start_stage is None):
-        raise ConfigError("--start-from and --start-stage go together; pass both or neither")
-    if start_stage is not None and start_stage not in stages:
-        raise ConfigError(f"--start-stage={start_stage!r}: choose one of {', '.join(stages)}")
-    options = RunOptions(
+
+    from tokenfuse_training.precisions import record_measured
+    from tokenfuse_training.run import RunOptions, record_set, train_config
+
+    run = RunOptions(
         output=output,
         work=work or output.with_name(output.name + ".work"),
-        start_from=start_from,
-        start_stage=start_stage or stages[0],
         max_minutes=float("inf") if max_minutes is None else max_minutes,
-        steps_scale=steps_scale,
-        num_scenes=num_scenes,
-        num_test_questions=num_test_questions,
-        device=device,
-        compile=compile,
-        # Few CPUs multiply in bfloat16, and to emulate it is many times slower.
-        bf16=device.startswith("cuda") if bf16 is None else bf16,
-        blind=blind,
         overwrite=overwrite,
     )
-    done = train_recipe(RECIPES[recipe], options)
-    if done:
-        # What its precisions are worth: a model without a record runs in fp32 unless asked.
-        record_measured(
-            output, num_questions=max(MIN_QUESTIONS, min(num_test_questions, NUM_QUESTIONS))
-        )
-    state = f"wrote {output}" if done else f"stopped; run again to go on from {options.work}"
-    click.echo(state, err=True)
+    done = train_config(read, run)
+    if os.environ.get("RANK", "0") != "0":
+        return
+    if not done:
+        click.echo(f"stopped; run again to go on from {run.work}", err=True)
+        return
+    # What its precisions are worth: a model without a record runs in fp32 unless asked.
+    asked = record_set(read, run.work)
+    if asked is None:
+        click.echo("no record of precisions: fewer than 200 questions to ask", err=True)
+    else:
+        record_measured(output, asked)
+    click.echo(f"wrote {output}", err=True)

@@ -90,7 +90,7 @@ class SampleMaker:
         source = self.sources[settings.data]
         record = source.record(drawn.raw)
         draw = generator(self.seed, self.stage.name, drawn.task, "texts", drawn.position)
-        if getattr(task, "needs_other_caption", False) and record.other_caption is None:
+        if task.needs_other_caption and record.other_caption is None:
             other = _other_caption(record, source, drawn.raw, draw)
             record = dataclasses.replace(record, other_caption=other)
         try:

@@ -7,12 +7,13 @@ on passes over what was seen by headers alone, and a large buffer costs no memor
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import hashlib
 import itertools
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from tokenfuse_sdk.errors import ConfigError
 from tokenfuse_sdk.preprocess.decode import MAX_FILE_BYTES
 from tokenfuse_training.data.order import generator
 from tokenfuse_training.data.record import Record
-from tokenfuse_training.data.shard_index import ShardEntry, read_index
+from tokenfuse_training.data.shard_index import ShardEntry, read_ahead, read_index, read_part
 from tokenfuse_training.data.shard_paths import named, shard_paths
 from tokenfuse_training.errors import BadRecordError, DataError
 from tokenfuse_training.train_config import WebDatasetData
@@ -28,6 +29,8 @@ from tokenfuse_training.train_config import WebDatasetData
 __all__ = ["ShardSample", "WebDatasetSource"]
 
 _MAX_CAPTION_BYTES = 1 << 16
+# Samples to look at for a caption that differs from one's own.
+_OTHER_TRIES = 8
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,9 +41,6 @@ class ShardSample:
     image: bytes
     caption: bytes
     other_caption: bytes | None
-
-
-RawSample = ShardSample | BadRecordError
 
 
 class WebDatasetSource:
@@ -87,11 +87,11 @@ class WebDatasetSource:
     ) -> Iterator[ShardSample | BadRecordError]:
         """Raw samples of a stream, or BadRecordErrors; see `StreamSource`."""
         order = self._entries(stream, seed, skip)
-        entry = next(order)
-        # [D] The caption that follows in the stream serves as another picture's.
-        for following in order:
+        following = collections.deque(itertools.islice(order, 1 + _OTHER_TRIES))
+        while True:
+            entry = following.popleft()
             yield self._sample(entry, following)
-            entry = following
+            following.append(next(order))
 
     def record(self, sample: ShardSample) -> Record:
         """A raw sample as a record.
@@ -102,14 +102,13 @@ class WebDatasetSource:
         caption = _text(sample.caption, sample.key)
         if not caption:
             raise BadRecordError(f"{sample.key}: the caption is empty")
-        other = None
-        if sample.other_caption is not None:
-            try:
-                other = _text(sample.other_caption, sample.key) or None
-            except BadRecordError:
-                # Counted where it is its own picture's.
-                other = None
-        return Record(key=sample.key, image=sample.image, captions=(caption,), other_caption=other)
+        other = sample.other_caption
+        return Record(
+            key=sample.key,
+            image=sample.image,
+            captions=(caption,),
+            other_caption=None if other is None else _text(other, sample.key),
+        )
 
     def _entries(self, stream: int, seed: int, skip: int) -> Iterator[ShardEntry | BadRecordError]:
         """The stream's order behind the first `skip`, epoch after epoch."""
@@ -136,7 +135,7 @@ class WebDatasetSource:
         """The samples of some shards; `soon` where their pictures will be read too."""
         for path in paths:
             if soon:
-                _read_ahead(path)
+                read_ahead(path)
             entries = read_index(path, self._extensions)
             count = 0
             for entry in itertools.islice(entries, self._takes.get(path)):
@@ -154,7 +153,9 @@ class WebDatasetSource:
                 return
 
     def _sample(
-        self, entry: ShardEntry | BadRecordError, following: ShardEntry | BadRecordError
+        self,
+        entry: ShardEntry | BadRecordError,
+        following: Iterable[ShardEntry | BadRecordError],
     ) -> ShardSample | BadRecordError:
         if isinstance(entry, BadRecordError):
             return entry
@@ -167,16 +168,26 @@ class WebDatasetSource:
                 f"({self._settings.image}) of at most {MAX_FILE_BYTES >> 20} MiB and a text "
                 f"({self._settings.caption}) of at most {_MAX_CAPTION_BYTES >> 10} KiB"
             )
-        other = None if isinstance(following, BadRecordError) else self._caption(following)
         try:
+            data = read_part(entry.path, caption)
             return ShardSample(
                 key=key,
-                image=_read(entry.path, image),
-                caption=_read(entry.path, caption),
-                other_caption=None if other is None else _read(following.path, other),
+                image=read_part(entry.path, image),
+                caption=data,
+                other_caption=self._other(data, following),
             )
         except OSError as error:
             return BadRecordError(f"{key}: cannot be read: {error.strerror or error}")
+
+    def _other(self, own: bytes, following: Iterable[ShardEntry | BadRecordError]) -> bytes | None:
+        """[D] The next caption in the stream that differs serves as another picture's."""
+        for entry in following:
+            caption = None if isinstance(entry, BadRecordError) else self._caption(entry)
+            if caption is not None:
+                other = read_part(entry.path, caption)
+                if _is_text(other) and other.strip().lower() not in (b"", own.strip().lower()):
+                    return other
+        return None
 
     def _caption(self, entry: ShardEntry) -> tuple[int, int] | None:
         place = entry.parts.get(self._settings.caption.lower())
@@ -195,30 +206,12 @@ def _shuffled(
     yield from (buffer[place] for place in draw.permutation(len(buffer)))
 
 
-def _read_ahead(path: str) -> None:
-    """Have the system read a shard in one piece, before its parts are asked for here and there.
-
-    800 samples of 120 KB came a sixth sooner from a disk behind a cold cache (four pairs of runs,
-    two cores of an AMD EPYC, a virtual SSD).
-    """
-    if not hasattr(os, "posix_fadvise"):
-        return
+def _is_text(data: bytes) -> bool:
     try:
-        with open(path, "rb") as file:
-            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
-    except OSError:
-        # Said where the shard is read.
-        return
-
-
-def _read(path: str, place: tuple[int, int]) -> bytes:
-    offset, num_bytes = place
-    with open(path, "rb") as file:
-        file.seek(offset)
-        data = file.read(num_bytes)
-    if len(data) != num_bytes:
-        raise OSError(f"{path} has become shorter")
-    return data
+        data.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _text(data: bytes, key: str) -> str:

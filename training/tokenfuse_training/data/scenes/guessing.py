@@ -19,10 +19,14 @@ class Asked(Protocol):
 
 
 def question_only_majority(train: Sequence[Asked]) -> Callable[[Asked], str]:
-    """Guess the most frequent training answer of the same text; of the family for a new text."""
+    """Guess the most frequent training answer of the same text.
+
+    Of the family for a new text, and of all for a new family.
+    """
     by_text = _most_frequent((q.text, q.answer) for q in train)
     by_family = _most_frequent((q.family, q.answer) for q in train)
-    return lambda q: by_text.get(q.text) or by_family[q.family]
+    of_all = image_only_majority(train)
+    return lambda q: by_text.get(q.text) or by_family.get(q.family) or of_all(q)
 
 
 def image_only_majority(train: Sequence[Asked]) -> Callable[[Asked], str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tokenfuse_sdk.errors import ConfigError
+
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
@@ -28,6 +30,11 @@ INVISIBLE = ("heavy", "old", "warm", "soft", "new", "cold")
 
 SPECIAL_TOKENS = ("<pad>", "</s>", "<unk>")
 PAD_ID, EOS_ID, UNK_ID = 0, 1, 2
+# What a config's `tokenizer` may name: the words of scenes, and the same with what pre-training
+# says besides behind them, so that the ids of the first stay.
+VOCABULARIES = ("scenes", "scenes-pretrain")
+MASK_TOKEN = "<mask>"
+_PRETRAIN = (MASK_TOKEN, "fill")
 
 _PREFIXES = ("answer", "caption", "complete", "match", "entail", ":")
 _PUNCTUATION = ("?", ",", ".")
@@ -41,24 +48,35 @@ have has picture image you see kind only one
 """
 
 
-def words() -> tuple[str, ...]:
-    """Every token in id order; the position is the id."""
+def words(vocabulary: str = VOCABULARIES[0]) -> tuple[str, ...]:
+    """Every token in id order; the position is the id.
+
+    Args:
+        vocabulary: one of `VOCABULARIES`.
+    """
+    if vocabulary not in VOCABULARIES:
+        raise ConfigError(f"tokenizer={vocabulary!r}: choose one of {', '.join(VOCABULARIES)}")
     plurals = tuple(f"{shape}s" for shape in SHAPES)
     groups = (SPECIAL_TOKENS, _PREFIXES, _PUNCTUATION, _ANSWERS, COLORS, SHAPES, plurals)
     groups = (*groups, DIGITS, _WORDS.split(), INVISIBLE, ("s",))
+    if vocabulary != VOCABULARIES[0]:
+        groups = (*groups, _PRETRAIN)
     return tuple(dict.fromkeys(word for group in groups for word in group))
 
 
-def build_tokenizer() -> Tokenizer:
+def build_tokenizer(vocabulary: str = VOCABULARIES[0]) -> Tokenizer:
     """The word-level tokenizer: lower case; words, punctuation and single digits are tokens.
 
     `decode` joins with spaces and takes away the space before `,`, `.` and `?`.
     Encoding appends nothing: the caller adds `</s>`.
+
+    Args:
+        vocabulary: one of `VOCABULARIES`.
     """
     from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
-    vocabulary = {word: index for index, word in enumerate(words())}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=SPECIAL_TOKENS[UNK_ID]))
+    ids = {word: index for index, word in enumerate(words(vocabulary))}
+    tokenizer = Tokenizer(models.WordLevel(ids, unk_token=SPECIAL_TOKENS[UNK_ID]))
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -68,5 +86,6 @@ def build_tokenizer() -> Tokenizer:
         ]
     )
     tokenizer.decoder = decoders.WordPiece(prefix="##", cleanup=True)
-    tokenizer.add_special_tokens([AddedToken(t, special=True) for t in SPECIAL_TOKENS])
+    special = [t for t in (*SPECIAL_TOKENS, MASK_TOKEN) if t in ids]
+    tokenizer.add_special_tokens([AddedToken(t, special=True) for t in special])
     return tokenizer

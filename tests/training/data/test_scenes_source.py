@@ -1,0 +1,127 @@
+"""Scenes as a data set: the records hold what every other user of the generator gets."""
+
+from __future__ import annotations
+
+import multiprocessing
+import pathlib
+import pickle
+import re
+
+import numpy as np
+import pytest
+
+pytest.importorskip("sklearn")
+from tokenfuse_sdk.sizes import named_config
+from tokenfuse_training.data.record import Answer
+from tokenfuse_training.data.scenes import (
+    caption,
+    patch_labels,
+    render,
+    sample_scene,
+    scene_questions,
+)
+from tokenfuse_training.data.scenes import store as store_module
+from tokenfuse_training.data.scenes.source import open_scenes
+from tokenfuse_training.data.scenes.store import StoreSpec, open_store
+from tokenfuse_training.train_config import ScenesData
+
+VISION = named_config("nano").vision
+
+
+def settings(root: pathlib.Path, **more: object) -> ScenesData:
+    given = {"split": "val", "num_scenes": 12, "num_questions": 40, "seed": 1, **more}
+    return ScenesData(root=str(root), **given)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    return open_scenes(settings(tmp_path_factory.mktemp("scenes")), VISION)
+
+
+def test_records_are_those_of_the_scenes(source):
+    assert len(source) == 12
+    for index in range(12):
+        record = source.record(index)
+        scene = sample_scene("val", index, seed=1)
+        labels = patch_labels(scene, VISION.grid_size)
+        np.testing.assert_array_equal(record.image, render(scene, 64))
+        np.testing.assert_array_equal(record.patch_color, labels.color_GG.reshape(-1))
+        np.testing.assert_array_equal(record.patch_kind, labels.kind_GG.reshape(-1))
+        assert record.captions == (caption(scene),)
+        asked = scene_questions(scene, "val", index, seed=1, num_questions=40)
+        found = [(q.kind, q.text, q.answers) for q in record.questions]
+        assert found == [(q.family, q.text, (Answer(text=q.answer),)) for q in asked]
+        # A scene of one object has fewer than were asked for, and none of them twice.
+        assert len({q.text for q in record.questions}) == len(asked)
+        ids = [q.id for q in (*record.questions, *record.statements, *record.stones)]
+        assert len(set(ids)) == len(ids)
+
+
+def test_descriptions_hold_a_prefix_and_statements_do_not(source):
+    prefixes = {"caption": "caption:", "complete": "complete: ", "match": "match: "}
+    prefixes["entail"] = "entail: "
+    kinds = set()
+    for index in range(len(source)):
+        record = source.record(index)
+        for question in record.descriptions:
+            assert question.text.startswith(prefixes[question.kind])
+            kinds.add(question.kind)
+        said = [q.text for q in record.descriptions if q.kind == "entail"]
+        assert [f"entail: {q.text}" for q in record.statements] == said
+        assert all(q.answers[0].text in ("yes", "no", "maybe") for q in record.statements)
+        assert all(q.text.startswith("answer: ") for q in record.stones)
+    assert kinds == set(prefixes)
+
+
+def test_it_passes_to_another_process_as_the_name_of_its_folder(source):
+    data = pickle.dumps(source)
+    assert len(data) < 1000
+    again = pickle.loads(data)
+    assert again.fingerprint == source.fingerprint
+    assert again.record(3).questions == source.record(3).questions
+
+
+def test_a_limit_takes_the_first(source, tmp_path):
+    few = open_scenes(settings(tmp_path, limit=2), VISION)
+    assert len(few) == 2
+    assert few.record(1).questions == source.record(1).questions
+    assert few.fingerprint != source.fingerprint
+    assert len(open_scenes(settings(tmp_path, num_scenes=2, limit=5), VISION)) == 2
+
+
+def test_processes_draw_what_one_draws(tmp_path, monkeypatch):
+    spec = StoreSpec(split="val", num_scenes=7, num_questions=3, seed=1)
+    one = open_store(spec, tmp_path / "one")
+    # Chunks of this process; its workers begin at the same scenes and stop at their own size.
+    monkeypatch.setattr(store_module, "_CHUNK", 3)
+    done: list[int] = []
+    pieces = open_store(spec, tmp_path / "pieces", num_workers=1, report=done.append)
+    assert done == [3, 6, 7]
+    for index in range(7):
+        np.testing.assert_array_equal(pieces.images_u8[index], one.images_u8[index])
+        assert pieces.texts(index) == one.texts(index)
+
+
+SMALL = StoreSpec(split="val", num_scenes=4, num_questions=2, seed=1)
+
+
+def test_two_that_open_at_once_leave_one_store(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=open_store, args=(SMALL, tmp_path)) for _ in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0]
+    (folder,) = tmp_path.iterdir()
+    assert re.fullmatch(r"scenes-v\d+-val-4x2-seed1-64px-8", folder.name)
+
+
+def test_drawing_that_fails_leaves_nothing(tmp_path, monkeypatch):
+    def full(*args: object, **kwargs: object) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(store_module.np, "save", full)
+    with pytest.raises(OSError, match="no space"):
+        open_store(SMALL, tmp_path)
+    assert not any(tmp_path.iterdir())

@@ -1,0 +1,96 @@
+"""Scenes as a data set: `Record`s for every task, with what only a generator knows beside."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Callable, Iterable
+
+from tokenfuse_sdk.config import VisionConfig
+from tokenfuse_training.data.record import Answer, Question, SceneRecord
+from tokenfuse_training.data.scenes.store import SceneStore, StoreSpec, open_store
+from tokenfuse_training.train_config import ScenesData
+
+__all__ = ["ScenesSource", "open_scenes"]
+
+_ENTAIL = "entail: "
+
+
+def _questions(key: str, rows: Iterable[tuple[str, str, str]]) -> tuple[Question, ...]:
+    return tuple(
+        Question(id=f"{key}/{k}", text=text, answers=(Answer(text=answer),), kind=kind)
+        for k, (kind, text, answer) in enumerate(rows)
+    )
+
+
+class ScenesSource:
+    """An `IndexedSource`; it passes to another process as the name of its folder."""
+
+    def __init__(self, spec: StoreSpec, cache: pathlib.Path, store: SceneStore) -> None:
+        self._spec, self._cache, self._store = spec, cache, store
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _reopen, (self._spec, self._cache)
+
+    @property
+    def fingerprint(self) -> str:
+        """Name of the store: all that its scenes depend on."""
+        return self._spec.key
+
+    def __len__(self) -> int:
+        return self._spec.num_scenes
+
+    def record(self, index: int) -> SceneRecord:
+        """Scene `index` of the split.
+
+        Its caption reads from left to right; its statements are those it entails, contradicts
+        or leaves open, answered yes, no or maybe.
+        """
+        spec, store = self._spec, self._store
+        texts = store.texts(index)
+        key = f"{spec.split}-{spec.seed}-{index}"
+        descriptions = texts["descriptions"]
+        statements = [
+            (kind, text.removeprefix(_ENTAIL), answer)
+            for kind, text, answer in descriptions
+            if kind == "entail"
+        ]
+        return SceneRecord(
+            key=f"scenes/{key}",
+            image=store.images_u8[index],
+            captions=(texts["caption"],),
+            questions=_questions(key, texts["questions"]),
+            statements=_questions(f"{key}/entail", statements),
+            patch_color=store.patch_color[index],
+            patch_kind=store.patch_kind[index],
+            descriptions=_questions(f"{key}/description", descriptions),
+            stones=_questions(f"{key}/stone", texts["stones"]),
+        )
+
+
+def _reopen(spec: StoreSpec, cache: pathlib.Path) -> ScenesSource:
+    return ScenesSource(spec, cache, open_store(spec, cache))
+
+
+def open_scenes(
+    settings: ScenesData,
+    vision: VisionConfig,
+    report: Callable[[int], None] = lambda done: None,
+) -> ScenesSource:
+    """Open scenes drawn for an image encoder, drawing them first where `root` has them not.
+
+    Args:
+        settings: which scenes, and the folder that keeps them.
+        vision: its picture's size and patches.
+        report: called with the number of scenes drawn.
+    """
+    limit = settings.limit or settings.num_scenes
+    spec = StoreSpec(
+        split=settings.split,
+        num_scenes=min(limit, settings.num_scenes),
+        num_questions=settings.num_questions,
+        seed=settings.seed,
+        image_size=vision.image_size,
+        grid_size=vision.grid_size,
+    )
+    cache = pathlib.Path(settings.root)
+    return ScenesSource(spec, cache, open_store(spec, cache, report=report))

@@ -1,0 +1,56 @@
+"""The data sets of a config, opened."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterable
+
+from tokenfuse_sdk.config import VisionConfig
+from tokenfuse_training.data.source import Source
+from tokenfuse_training.progress import bar
+from tokenfuse_training.train_config import ScenesData, TrainConfig
+
+__all__ = ["open_sources", "with_scenes_in"]
+
+
+def with_scenes_in(config: TrainConfig, folder: str | os.PathLike[str]) -> TrainConfig:
+    """The config with a relative `root` of scenes taken from `folder`: what is drawn is a run's."""
+    data = {
+        name: dataclasses.replace(settings, root=os.path.join(folder, settings.root))
+        if isinstance(settings, ScenesData)
+        else settings
+        for name, settings in config.data.items()
+    }
+    return dataclasses.replace(config, data=data)
+
+
+def open_sources(
+    config: TrainConfig, names: Iterable[str], *, vision: VisionConfig, quiet: bool = False
+) -> dict[str, Source]:
+    """Name to source; each is opened once, scenes are drawn where they are not there yet.
+
+    Args:
+        config: with the roots to use.
+        names: of its data sets.
+        vision: the model's image encoder, for which scenes are drawn.
+        quiet: show no bar.
+
+    Raises:
+        DataError: a file is missing or cannot be read; names it.
+    """
+    from tokenfuse_training.data.open import open_source
+    from tokenfuse_training.data.scenes.source import open_scenes
+
+    sources: dict[str, Source] = {}
+    for name in dict.fromkeys(names):
+        settings = config.data[name]
+        if not isinstance(settings, ScenesData) or quiet:
+            sources[name] = open_source(name, settings, vision=vision)
+            continue
+        with bar(f"drawing {settings.split} scenes", total=settings.num_scenes) as update:
+            source = open_scenes(settings, vision, report=lambda done: update(completed=done))
+            # What was there already reports nothing.
+            update(completed=settings.num_scenes)
+            sources[name] = source
+    return sources
