@@ -153,7 +153,9 @@ def test_the_trainer_learns_the_same_on_any_ranks(folder, name):
     ended, expected = (load_file(folder / f"{n}-end.safetensors") for n in (name, "run-one"))
     assert ended.keys() == expected.keys()
     for key, value in ended.items():
-        np.testing.assert_allclose(value, expected[key], rtol=1e-3, atol=1e-4, err_msg=key)
+        # A key's bias cancels in the softmax: its gradient is rounding, which Adam scales up.
+        if not key.endswith("key.bias"):
+            np.testing.assert_allclose(value, expected[key], rtol=0, atol=2e-5, err_msg=key)
 
 
 def test_the_trainers_losses_move(folder):
