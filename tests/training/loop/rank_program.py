@@ -81,20 +81,22 @@ def full_disk() -> None:
     raise CheckpointError("no space left")
 
 
-def sharded(job: dict, ranks: Ranks, folder: pathlib.Path) -> dict:
-    """Where FSDP2 keeps what, and in which type a layer's weights are while they compute."""
+def two_steps(job: dict, ranks: Ranks, folder: pathlib.Path) -> dict:
+    """Also where weights are kept, and in which type those of a layer compute."""
     training = Training(job, ranks)
     seen: list[str] = []
-    layer = training.module.model.vision.layers[0]
-    layer.mlp.register_forward_hook(lambda m, i, o: seen.append(str(m.up.weight.dtype)))
-    layer.mlp.register_forward_hook(lambda m, i, o: seen.append(str(m.up.bias.dtype)))
-    training.train_step()
-    named = training.named.items()
+    layer = training.objective.model.vision.layers[0]
+    layer.mlp.register_forward_hook(
+        lambda mlp, given, got: seen.extend([str(mlp.up.weight.dtype), str(mlp.up.bias.dtype)])
+    )
+    lines = [training.train_step() for _ in range(2)]
+    named = training.named.values()
     return {
+        "lines": lines,
         "seen": seen[:2],
-        "here": sum(local(p).numel() for _, p in named),
-        "whole": sum(p.numel() for _, p in named),
-        "vectors": sum(p.numel() for _, p in named if p.ndim < 2),
+        "here": sum(local(p).numel() for p in named),
+        "whole": sum(p.numel() for p in named),
+        "vectors": sum(p.numel() for p in named if p.ndim < 2),
     }
 
 
@@ -129,7 +131,7 @@ def run_whole(job: dict, ranks: Ranks, folder: pathlib.Path) -> dict:
     return {}
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass
 class Deadly(Colors):
     """Ends its process in the middle of a step, once, when there is a checkpoint."""
 
@@ -172,7 +174,13 @@ def elastic(job: dict, ranks: Ranks, folder: pathlib.Path) -> dict:
     return {}
 
 
-DO = {"elastic": elastic, "train": train, "agree": agree, "sharded": sharded, "run": run_whole}
+DO = {
+    "agree": agree,
+    "elastic": elastic,
+    "run": run_whole,
+    "train": train,
+    "two_steps": two_steps,
+}
 
 
 def start(job: dict, rank: int, port: int, folder: pathlib.Path) -> None:

@@ -120,7 +120,7 @@ class Training:
         self.dtype = getattr(torch, job.get("dtype", "float64"))
         # Another start on each rank: spread() must give all that of rank 0.
         torch.manual_seed(5 + ranks.rank)
-        objective = Objective().to(self.dtype)
+        self.objective = objective = Objective().to(self.dtype)
         if job.get("recompute"):
             for module in objective.modules():
                 if isinstance(module, LAYER_TYPES):

@@ -140,8 +140,13 @@ def join_ranks(run: RunSettings, environment: Mapping[str, str] | None = None) -
     )
     try:
         yield Ranks(rank=rank, world_size=world_size, local_rank=local_rank, device=device)
-    finally:
-        dist.destroy_process_group()
+    except BaseException:
+        # NCCL may wait here for ranks that wait for this one. The end of the process ends it all,
+        # and lets torchrun know.
+        if device.type == "cpu":
+            dist.destroy_process_group()
+        raise
+    dist.destroy_process_group()
 
 
 def uses_bf16(run: RunSettings, device: torch.device) -> bool:
