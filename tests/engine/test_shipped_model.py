@@ -9,7 +9,7 @@ import torch
 import tokenfuse_sdk as tf
 from tokenfuse_sdk.bundle import read_bundle
 from tokenfuse_sdk.shipped import find_bundle
-from tokenfuse_training.data.batches import normalise
+from tokenfuse_training.data.collate import normalise
 from tokenfuse_training.data.scenes import scene_examples
 from tokenfuse_training.model import model_from_weights
 
@@ -44,7 +44,9 @@ def test_engine_and_reference_answer_alike_and_right(asked, token_budget):
             width = max(map(len, ids))
             text_QL = torch.tensor([row + [0] * (width - len(row)) for row in ids])
             with torch.no_grad():
-                f_BND = reference.encode_image(normalise(image[None]), token_budget)
+                f_BND = reference.encode_image(
+                    normalise(torch.from_numpy(image[None]), bundle.preprocess), token_budget
+                )
                 f_QND = f_BND.expand(len(questions), -1, -1)
                 best_QA = reference.generate(f_QND, text_QL, token_budget).numpy()
             for question, row in zip(questions, best_QA, strict=True):

@@ -17,10 +17,10 @@ from tokenfuse_sdk.bundle import read_bundle
 from tokenfuse_sdk.cli.doctor import _run_checks
 from tokenfuse_sdk.errors import DeviceError, UnsupportedModelError
 from tokenfuse_sdk.golden import GOLDEN_BOUND_16, golden_error
-from tokenfuse_sdk.preprocess import preprocess
+from tokenfuse_sdk.preprocess import PreprocessConfig, preprocess
 from tokenfuse_sdk.runtime.native_cuda import MAX_BATCH, NativeCudaRuntime
 from tokenfuse_sdk.shipped import find_bundle
-from tokenfuse_training.data.batches import normalise
+from tokenfuse_training.data.collate import normalise
 from tokenfuse_training.data.scenes import scene_examples
 from tokenfuse_training.model import model_from_weights
 
@@ -85,7 +85,9 @@ def _inputs(bundle, most: int):
 def _torch_logits(model, image, text, answer) -> np.ndarray:
     """(A, V) of a reference where it lies."""
     parameter = next(model.parameters())
-    x_1HW3 = normalise(image[None]).to(parameter.device, parameter.dtype)
+    config = PreprocessConfig(image_size=image.shape[0])
+    x_1HW3 = normalise(torch.from_numpy(image[None]).to(parameter.device), config)
+    x_1HW3 = x_1HW3.to(parameter.dtype)
     ids, answer = (
         torch.from_numpy(one.astype(np.int64))[None].to(parameter.device) for one in (text, answer)
     )

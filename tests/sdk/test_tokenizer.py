@@ -36,6 +36,12 @@ def test_unknown_words_are_named_once_in_order(tokenizer):
     assert tokenizer.unknown_words("is there a star?") == ()
 
 
+def test_entries_of_the_vocabulary_have_their_ids(tokenizer):
+    assert [tokenizer.token_id(token) for token in ("<pad>", "</s>", "<mask>")] == [0, 1, None]
+    star = tokenizer.token_id("star")
+    assert tokenizer.encode("star", 64).tolist() == [star, 1]
+
+
 @pytest.mark.parametrize("text", ["", " ", "\n\t"])
 def test_nothing_is_refused(tokenizer, text):
     with pytest.raises(QuestionError, match="empty"):

@@ -181,18 +181,30 @@ class WebDatasetData(DataSettings):
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ScenesData(DataSettings):
-    """Generated scenes; `root` is the folder that keeps what was drawn."""
+    """Generated scenes; `root` is the folder that keeps what was drawn.
+
+    Args:
+        split: train, val or test.
+        num_scenes: scenes 0 to num_scenes - 1 of the split.
+        num_questions: of each at most.
+        seed: of the generator.
+        hide: `picture` makes all of them grey, `question` makes all questions the same: what is
+            learned then is what the data give away. Empty for neither.
+    """
 
     split: str = "train"
     num_scenes: int = 10_000
     num_questions: int = 16
     seed: int = 2305
+    hide: str = ""
 
     def __post_init__(self) -> None:
         super(ScenesData, self).__post_init__()
         _need(
             self.split in ("train", "val", "test"), "data", "split", self.split, "train, val, test"
         )
+        hidden = ("", "picture", "question")
+        _need(self.hide in hidden, "data", "hide", self.hide, "picture, question or nothing")
         _count(self, "data", "num_scenes", "num_questions")
         _count(self, "data", "seed", low=0)
 

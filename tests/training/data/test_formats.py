@@ -211,6 +211,16 @@ def test_limit_keeps_the_first_pictures(tmp_path):
     assert len(_opened(Vqa2Data, tmp_path, files, limit=5)) == 2
 
 
+def test_many_questions_of_few_pictures_keep_their_order(tmp_path):
+    draw = np.random.default_rng(0)
+    rows = [(f"{draw.integers(5)}", f"question {row}?", "yes") for row in range(300)]
+    source = _opened(GqaData, tmp_path, write_gqa(tmp_path, rows))
+    for index, image_id in enumerate(dict.fromkeys(image_id for image_id, _, _ in rows)):
+        record = source.record(index)
+        assert record.image.endswith(f"/{image_id}.jpg")
+        assert [q.text for q in record.questions] == [t for i, t, _ in rows if i == image_id]
+
+
 def test_the_fingerprint_is_of_what_would_be_read(tmp_path):
     files = write_vqa2(tmp_path / "a", VQA)
     write_vqa2(tmp_path / "b", VQA)

@@ -6,8 +6,8 @@ import dataclasses
 
 import pytest
 import torch
-from toy_run import stage, toy_config
 from torch.nn import functional as F
+from toy_run import stage, toy_config
 
 from tokenfuse_training.data.batch import Batch
 from tokenfuse_training.data.collate import normalise

@@ -1,7 +1,4 @@
-"""A small run on pictures of one colour: what the tests of the loop train, also in processes.
-
-As a program: `python toy_run.py FOLDER CONFIG.json`, to be killed and started again.
-"""
+"""A small run on pictures of one colour: what the tests of the loop train, also in processes."""
 
 from __future__ import annotations
 
@@ -14,6 +11,7 @@ import numpy as np
 
 from tokenfuse_training.data.record import Answer, Question, Record
 from tokenfuse_training.errors import BadRecordError
+from tokenfuse_training.loop.ranks import Ranks
 from tokenfuse_training.loop.trainer import Trainer
 from tokenfuse_training.start import begin
 from tokenfuse_training.train_config import (
@@ -30,7 +28,7 @@ COLORS = ("red", "green", "blue", "yellow", "purple")
 SIZE = 16
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass
 class Colors:
     """Pictures of a colour and noise, with questions, captions and statements; some are bad."""
 
@@ -119,10 +117,11 @@ def toy_run(**changes: Any) -> RunSettings:
 
 
 def trainer_of(
-    config: TrainConfig, folder: pathlib.Path, source: Colors | None = None, ranks: Any = None
+    config: TrainConfig,
+    folder: pathlib.Path,
+    source: Colors | None = None,
+    ranks: Ranks | None = None,
 ) -> Trainer:
-    from tokenfuse_training.loop.ranks import Ranks
-
     return Trainer(
         config,
         begin(config),

@@ -1,20 +1,17 @@
-"""Text encoder and decoder compute what Hugging Face's T5 v1.1 computes from the same weights."""
+"""Text encoder and decoder compute what Hugging Face's T5 v1.1 computes, from its files."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from tokenfuse_sdk.config import DecoderConfig, TextConfig
+from tokenfuse_training.init.hf_text import open_text
 from tokenfuse_training.model.t5 import AnswerDecoder, TextEncoder, relative_buckets
 
 transformers = pytest.importorskip("transformers")
 t5 = pytest.importorskip("transformers.models.t5.modeling_t5")
 
 _VOCAB, _WIDTH, _HEADS, _HEAD_DIM, _MLP, _LAYERS = 61, 40, 5, 12, 72, 3
-_SHAPE = {"num_layers": _LAYERS, "num_heads": _HEADS, "head_dim": _HEAD_DIM, "mlp_dim": _MLP}
-_ATTENTION = {"query": "q", "key": "k", "value": "v", "output": "o"}
-_MLP_NAMES = {"gate": "wi_0", "up": "wi_1", "down": "wo"}
 
 
 @pytest.fixture(autouse=True)
@@ -32,18 +29,8 @@ def norm_in_full_precision(monkeypatch):
     monkeypatch.setattr(t5.T5LayerNorm, "forward", forward)
 
 
-def _text_config(num_buckets, max_distance):
-    return TextConfig(
-        vocab_size=_VOCAB,
-        width=_WIDTH,
-        num_buckets=num_buckets,
-        max_distance=max_distance,
-        **_SHAPE,
-    )
-
-
-def _their_config(num_buckets, max_distance):
-    return transformers.T5Config(
+def _their_config(num_buckets, max_distance, **changes):
+    values = dict(
         vocab_size=_VOCAB,
         d_model=_WIDTH,
         d_kv=_HEAD_DIM,
@@ -56,45 +43,43 @@ def _their_config(num_buckets, max_distance):
         feed_forward_proj="gated-gelu",
         tie_word_embeddings=False,
     )
+    return transformers.T5Config(**(values | changes))
 
 
-def _stack(theirs, stack, parts):
-    """A stack's tensors under our names; `parts` are its sublayers in order."""
-    first = f"{stack}.block.0.layer.0.SelfAttention"
-    weights = {
-        "relative_bias.weight": theirs[f"{first}.relative_attention_bias.weight"],
-        "norm.weight": theirs[f"{stack}.final_layer_norm.weight"],
+def _part(weights, name):
+    """A module's tensors of the model's, under its own names."""
+    return {
+        key.removeprefix(f"{name}."): value
+        for key, value in weights.items()
+        if key.startswith(f"{name}.")
     }
-    for i in range(_LAYERS):
-        for j, (ours, name) in enumerate(parts):
-            old = f"{stack}.block.{i}.layer.{j}"
-            weights[f"layers.{i}.norm{j + 1}.weight"] = theirs[f"{old}.layer_norm.weight"]
-            for our, their in (_MLP_NAMES if ours == "mlp" else _ATTENTION).items():
-                weights[f"layers.{i}.{ours}.{our}.weight"] = theirs[f"{old}.{name}.{their}.weight"]
-    return weights
 
 
 _MASKS = {"all": [9, 9], "padded": [9, 4], "one": [1, 2]}
 
 
 @pytest.mark.parametrize("lengths", _MASKS.values(), ids=_MASKS)
-def test_text_encoder_with_padding(lengths, randomise, check_parity):
-    _check_encoder(lengths, 32, 128, randomise, check_parity)
+def test_text_encoder_with_padding(lengths, randomise, check_parity, tmp_path):
+    _check_encoder(lengths, 32, 128, randomise, check_parity, tmp_path)
 
 
 @pytest.mark.parametrize("num_buckets, max_distance", [(32, 128), (8, 20), (4, 3)])
-def test_text_encoder_past_the_last_bucket(num_buckets, max_distance, randomise, check_parity):
-    longest = 2 * max_distance + 5
-    _check_encoder([longest, longest // 2], num_buckets, max_distance, randomise, check_parity)
+def test_text_encoder_past_the_last_bucket(
+    num_buckets, max_distance, randomise, check_parity, tmp_path
+):
+    lengths = [2 * max_distance + 5, max_distance + 2]
+    _check_encoder(lengths, num_buckets, max_distance, randomise, check_parity, tmp_path)
 
 
-def _check_encoder(lengths, num_buckets, max_distance, randomise, check_parity):
+def _check_encoder(lengths, num_buckets, max_distance, randomise, check_parity, folder):
     theirs = randomise(transformers.T5EncoderModel(_their_config(num_buckets, max_distance)))
-    names = theirs.state_dict()
-    parts = [("attention", "SelfAttention"), ("mlp", "DenseReluDense")]
-    ours = TextEncoder(_text_config(num_buckets, max_distance))
-    ours.load_state_dict(_stack(names, "encoder", parts))
-    embedding = names["shared.weight"].clone()
+    theirs.save_pretrained(folder)
+    source = open_text(str(folder))
+    assert not source.has_decoder
+    weights = source.weights(with_decoder=False)
+    ours = TextEncoder(source.config(64))
+    ours.load_state_dict(_part(weights, "text"))
+    embedding = weights["embedding.weight"]
     mask = torch.arange(max(lengths))[None] < torch.tensor(lengths)[:, None]
     ids = torch.randint(2, _VOCAB, mask.shape, generator=torch.Generator().manual_seed(2)) * mask
 
@@ -112,26 +97,38 @@ def _check_encoder(lengths, num_buckets, max_distance, randomise, check_parity):
 
 @pytest.mark.parametrize("num_answer", [1, 7, 50])
 @pytest.mark.parametrize("masked", [False, True])
-def test_decoder_and_head(num_answer, masked, randomise, check_parity):
-    num_buckets, max_distance = 16, 40
-    theirs = transformers.T5ForConditionalGeneration(_their_config(num_buckets, max_distance))
+def test_decoder_and_head(num_answer, masked, randomise, check_parity, tmp_path):
+    theirs = transformers.T5ForConditionalGeneration(_their_config(16, 40))
     # An output head of its own, as the published v1.1 weights have.
     theirs.lm_head.weight = torch.nn.Parameter(torch.empty(_VOCAB, _WIDTH))
     randomise(theirs)
     assert theirs.lm_head.weight is not theirs.shared.weight
-    names = theirs.state_dict()
-    ours = AnswerDecoder(_text_config(num_buckets, max_distance), DecoderConfig(**_SHAPE))
-    parts = [
-        ("self_attention", "SelfAttention"),
-        ("cross_attention", "EncDecAttention"),
-        ("mlp", "DenseReluDense"),
-    ]
-    weights = _stack(names, "decoder", parts) | {"lm_head.weight": names["lm_head.weight"]}
-    ours.load_state_dict(weights)
-    embedding = names["shared.weight"].clone()
+    _check_decoder(theirs, num_answer, masked, check_parity, tmp_path)
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_a_head_that_is_the_embedding(scaled, randomise, check_parity, tmp_path):
+    """What transformers 5 makes of a fresh model; where they were always tied, it is scaled."""
+    # A width whose root is a power of 2: the scale rounds nothing.
+    changes = {"num_decoder_layers": 2, "d_model": 64, "tie_word_embeddings": scaled}
+    theirs = transformers.T5ForConditionalGeneration(_their_config(16, 40, **changes))
+    assert theirs.config.scale_decoder_outputs is scaled
+    randomise(theirs)
+    # `randomise` gives a tied tensor one value: they stay one.
+    assert theirs.lm_head.weight is theirs.shared.weight
+    _check_decoder(theirs, 7, False, check_parity, tmp_path)
+
+
+def _check_decoder(theirs, num_answer, masked, check_parity, folder):
+    theirs.save_pretrained(folder)
+    source = open_text(str(folder))
+    weights = source.weights(with_decoder=True)
+    ours = AnswerDecoder(source.config(64), source.decoder_config(64))
+    ours.load_state_dict(_part(weights, "decoder"))
+    embedding = weights["embedding.weight"]
 
     generator = torch.Generator().manual_seed(3)
-    fused = torch.randn(2, 11, _WIDTH, generator=generator, dtype=torch.float64)
+    fused = torch.randn(2, 11, theirs.config.d_model, generator=generator, dtype=torch.float64)
     ids = torch.randint(2, _VOCAB, (2, num_answer), generator=generator)
     ids[:, 0] = 0
     mask = torch.ones(2, 11, dtype=torch.bool)
@@ -151,6 +148,17 @@ def test_decoder_and_head(num_answer, masked, randomise, check_parity):
         ).logits
 
     check_parity(ours, theirs, run_ours=run_ours, run_theirs=run_theirs)
+
+
+def test_defaults_are_those_of_transformers():
+    from tokenfuse_training.init import hf_text
+
+    theirs = transformers.T5Config().to_dict()
+    # They derive these from others.
+    derived = ("num_decoder_layers", "dense_act_fn", "scale_decoder_outputs")
+    derived += ("decoder_start_token_id",)
+    names = [name for name in hf_text._DEFAULTS if name not in derived]
+    assert {n: hf_text._DEFAULTS[n] for n in names} == {n: theirs[n] for n in names}
 
 
 @pytest.mark.parametrize("bidirectional", [True, False])

@@ -23,15 +23,16 @@ class Batch:
         text_QL: ids behind `</s>` padded with 0, task prefix included.
         target_RA: ids behind `</s>` padded with 0, without the start id.
         text_index_R: which text a target belongs to.
-        weight_R: float32, the weights of one text's targets sum to 1.
+        weight_R: float32, the weights of one text's targets sum to 1; 0 in a batch that stands
+            for none at all (`collate.Collate`).
         term_R: which loss term a target counts for: an index into `terms`.
         terms: names of the stage's terms, `<task>` or `<task>/<term>`.
         kind_Q: an index into `kinds`, for the log's accuracies.
         kinds: `<task>/<kind>`.
         keys: of the records, for messages and for a batch that is saved.
         task_B: which task each picture was drawn for: an index into the stage's tasks.
-        num_bad: task to records that were left out.
-        bad: what the first of them said.
+        num_bad: every task to the number of its records that were left out.
+        bad: what the first of each said, `<task>: ...`.
         patch_color_BS, patch_kind_BS: labels of a generator, or None.
     """
 

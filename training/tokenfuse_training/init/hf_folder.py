@@ -52,6 +52,7 @@ class HfFolder:
         path: the folder; `where` (init.vision, init.text) names it in messages.
 
     Attributes:
+        name: the folder's own, without its path.
         config: config.json.
         names: of all tensors.
         sha256: of the files that hold them, in order.
@@ -63,7 +64,10 @@ class HfFolder:
 
     def __init__(self, path: str, where: str) -> None:
         self.where, self.path = f"{where}={path!r}", pathlib.Path(path)
-        if not path or not self.path.is_dir():
+        # In notes, which a model's card repeats: where it lies is nobody's business.
+        self.name = self.path.absolute().name
+        # Of `os`: what cannot be looked at is no folder either.
+        if not path or not os.path.isdir(path):
             raise InitError(
                 f"{self.where} is not a folder; name one that holds config.json and {_SINGLE}"
             )

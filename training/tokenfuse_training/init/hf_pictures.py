@@ -35,7 +35,7 @@ def preprocess_of(folder: HfFolder, image_size: int) -> tuple[PreprocessConfig, 
     """
     values = folder.json_file(_NAME)
     if values is None:
-        values, notes = {}, [f"{folder.where} has no {_NAME}: mean and deviation are 0.5"]
+        values, notes = {}, [f"{folder.name} has no {_NAME}: mean and deviation are 0.5"]
     else:
         notes = _differences(folder, values)
     mean, std = (_three(folder, values, name) for name in ("image_mean", "image_std"))
@@ -62,12 +62,12 @@ def _differences(folder: HfFolder, values: dict[str, Any]) -> list[str]:
     notes = []
     if values.get("do_center_crop"):
         notes.append(
-            f"{folder.where} crops the middle of its pictures; here they are fitted whole "
+            f"{folder.name} crops the middle of its pictures; here they are fitted whole "
             "(preprocess.fit)"
         )
     if values.get("resample", 2) != 2:
         notes.append(
-            f"{folder.where} resizes pictures with resample={values['resample']!r}; here it is 2, "
+            f"{folder.name} resizes pictures with resample={values['resample']!r}; here it is 2, "
             "bilinear"
         )
     return notes

@@ -12,7 +12,6 @@ from torch import Tensor, cat
 
 from tokenfuse_sdk.config import VisionConfig
 from tokenfuse_sdk.errors import ConfigError
-from tokenfuse_training.errors import InitError
 from tokenfuse_training.init.hf_config import HfConfig
 from tokenfuse_training.init.hf_folder import HfFolder
 from tokenfuse_training.init.positions import resize_positions
@@ -242,11 +241,7 @@ def open_vision(path: str) -> HfVision:
             raise folder.error(f"has vision_config={section!r} in config.json: need an object")
         config = HfConfig(folder, section, _SIGLIP, "vision_config.")
         return HfVision(folder, family, config, _siglip_names(folder.names))
-    raise _unsupported(folder, family)
-
-
-def _unsupported(folder: HfFolder, family: object) -> InitError:
-    return folder.error(
+    raise folder.error(
         f"has model_type={family!r} in config.json; an image encoder is vit, deit, siglip or "
         "siglip_vision_model"
     )

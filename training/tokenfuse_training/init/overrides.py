@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Mapping
 from typing import Any
 
 from tokenfuse_sdk.config import ModelConfig
 from tokenfuse_sdk.errors import ConfigError
 from tokenfuse_sdk.preprocess import PreprocessConfig
+from tokenfuse_training.settings import nearest
 from tokenfuse_training.train_config import ModelSettings
 
 __all__ = ["SECTIONS", "check_fields", "preprocess_with", "with_settings"]
@@ -21,11 +21,11 @@ def check_fields(where: str, values: Mapping[str, Any], cls: type) -> None:
     """Raise ConfigError at a name that the dataclass does not have; it names the nearest one."""
     allowed = [field.name for field in dataclasses.fields(cls)]
     for name in values:
-        if name in allowed:
-            continue
-        near = difflib.get_close_matches(str(name), allowed, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ConfigError(f"{where} has no {name!r}: {hint}Allowed: {', '.join(allowed)}")
+        if name not in allowed:
+            raise ConfigError(
+                f"{where}.{name}: no such key; {nearest(name, allowed)}allowed: "
+                f"{', '.join(allowed)}"
+            )
 
 
 def with_settings(base: ModelConfig, name: str, settings: ModelSettings) -> ModelConfig:

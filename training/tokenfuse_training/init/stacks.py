@@ -109,16 +109,17 @@ def open_stacks(config: TrainConfig, vocab_size: int) -> Stacks:
         weights |= vision.weights(model.vision.image_size)
         files += vision.folder.sha256
         preprocess, found = preprocess_of(vision.folder, model.vision.image_size)
-        notes += [f"image encoder: {vision.family} of {source}", *found]
+        notes += [f"image encoder: the {vision.family} {vision.folder.name}", *found]
     if text is not None:
         source = text.folder.where
         _check_taken("text", base.text, model.text, source)
         fits = text.has_decoder and _same_stack(base.decoder, model.decoder)
         weights |= text.weights(with_decoder=fits)
         files += text.folder.sha256
-        notes.append(f"text encoder and embedding: {source}")
+        name = text.folder.name
+        notes.append(f"text encoder and embedding: the T5 {name}")
         reason = "has another shape" if text.has_decoder else "has none"
-        notes.append(f"decoder: {source}" if fits else f"decoder: random, as {source} {reason}")
+        notes.append(f"decoder: of {name}" if fits else f"decoder: random, as {name} {reason}")
     return Stacks(
         config=model,
         preprocess=preprocess,
@@ -156,7 +157,7 @@ def open_bundle(config: TrainConfig) -> tuple[Stacks, bytes]:
         preprocess=dataclasses.replace(bundle.preprocess, image_size=model.vision.image_size),
         weights=weights,
         files=(bundle.digest,),
-        notes=(f"all weights: {source}",),
+        notes=(f"all weights: {bundle.config.name}",),
         joined=False,
     )
     name = "tokenizer.json"

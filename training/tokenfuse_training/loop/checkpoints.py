@@ -7,11 +7,11 @@ a damaged file from a whole one. Never pickle.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import pathlib
 import re
+import shutil
 import zlib
 from collections.abc import Mapping
 from typing import Any
@@ -31,6 +31,7 @@ __all__ = [
 ]
 
 _NAME = re.compile(r"step-(\d{8,})\.safetensors")
+_UNFINISHED = ".unfinished"
 
 
 def checkpoint_path(folder: pathlib.Path, step: int) -> pathlib.Path:
@@ -52,15 +53,22 @@ def newest_checkpoint(folder: pathlib.Path) -> pathlib.Path | None:
     return found[-1][1] if found else None
 
 
-def _checksum(tensors: Mapping[str, Tensor], facts: str) -> str:
+def _checksum(tensors: Mapping[str, Tensor]) -> str:
     """CRC-32: against damage, not against an attacker; it reads gigabytes in seconds."""
-    total = zlib.crc32(facts.encode())
+    total = 0
     for name, tensor in sorted(tensors.items()):
         total = zlib.crc32(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode(), total)
         flat = tensor.detach().contiguous().view(-1)
         if flat.numel():
             total = zlib.crc32(flat.view(torch.uint8).numpy(), total)
     return f"{total:08x}"
+
+
+def _umask() -> int:
+    """It can only be read by setting it."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
 
 
 def write_checkpoint(
@@ -87,22 +95,26 @@ def write_checkpoint(
     from safetensors.torch import save_file
 
     path = checkpoint_path(folder, step)
-    temporary = folder / f".{path.name}.tmp"
+    # A folder of its own: the library has temporary files beside the one that it writes.
+    unfinished = folder / _UNFINISHED
+    temporary = unfinished / path.name
     text = json.dumps({"step": step, **facts})
+    metadata = {"facts": text, "facts_crc32": f"{zlib.crc32(text.encode()):08x}"}
+    metadata["tensors_crc32"] = _checksum(tensors)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         # Left by a run that was killed while it wrote.
-        for old in folder.glob(".step-*.tmp"):
-            old.unlink()
-        metadata = {"facts": text, "crc32": _checksum(tensors, text)}
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True)
         save_file(dict(tensors), temporary, metadata=metadata)
+        # The library's are for their owner alone.
+        temporary.chmod(0o666 & ~_umask())
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
+        unfinished.rmdir()
         sync_folder(folder)
     except (OSError, SafetensorError) as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        shutil.rmtree(unfinished, ignore_errors=True)
         before = newest_checkpoint(folder)
         stays = f"{before.name} stays, and the run goes on from it" if before else "there is none"
         raise CheckpointError(
@@ -141,10 +153,11 @@ def _read(path: pathlib.Path, *, tensors: bool) -> tuple[dict[str, Tensor], dict
             kept = {name: file.get_tensor(name) for name in file.keys()} if tensors else {}  # noqa: SIM118
         facts = json.loads(text)
         assert isinstance(facts, dict)
-        damage = tensors and _checksum(kept, text) != metadata["crc32"]
+        whole = f"{zlib.crc32(text.encode()):08x}" == metadata["facts_crc32"]
+        whole = whole and (not tensors or _checksum(kept) == metadata["tensors_crc32"])
     except (OSError, SafetensorError, KeyError, ValueError, AssertionError) as error:
         raise _damaged(path, str(error)) from error
-    if damage:
+    if not whole:
         raise _damaged(path, "its checksum is not that of its content")
     return kept, facts
 

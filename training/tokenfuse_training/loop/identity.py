@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tokenfuse_sdk.errors import ConfigError
@@ -23,7 +23,7 @@ _LEFT_OUT = ("run", "evaluate", "init", "tokenizer")
 def run_identity(
     config: TrainConfig, *, beginning: str, fingerprints: Mapping[str, str]
 ) -> dict[str, Any]:
-    """All that decides what a run learns, up to rounding, as JSON, by dotted names.
+    """All that decides what a run learns, up to rounding, as JSON.
 
     Args:
         config: whole; `run` and `evaluate` are left out.
@@ -42,16 +42,7 @@ def run_identity(
     plain["stages"] = {stage["name"]: stage for stage in plain["stages"]}
     plain |= {"order_of_stages": [stage.name for stage in config.stages]}
     plain |= {"beginning": beginning, "fingerprint": dict(fingerprints)}
-    return json.loads(json.dumps(_flat(plain)))
-
-
-def _flat(value: Any, where: str = "") -> dict[str, Any]:
-    if not isinstance(value, Mapping) or not value:
-        return {where: value}
-    flat: dict[str, Any] = {}
-    for name, inner in value.items():
-        flat |= _flat(inner, f"{where}.{name}" if where else str(name))
-    return flat
+    return json.loads(json.dumps(plain))
 
 
 def check_identity(stored: object, asked: Mapping[str, Any], where: str) -> None:
@@ -68,16 +59,26 @@ def check_identity(stored: object, asked: Mapping[str, Any], where: str) -> None
     way_out = "set them back, or name another --work, or delete that folder to begin anew"
     if not isinstance(stored, dict):
         raise ConfigError(f"{where} does not say which run it belongs to; {way_out}")
-    nothing = "nothing"
-    names = [*asked, *(name for name in stored if name not in asked)]
-    differ = [
-        f"{name} ({_said(stored.get(name, nothing))} there, {_said(asked.get(name, nothing))} here)"
-        for name in names
-        if asked.get(name, nothing) != stored.get(name, nothing)
-    ]
+    differ = list(_differences(stored, asked, ""))
     if differ:
         raise ConfigError(f"{where} is of another run: {', '.join(differ)}; {way_out}")
 
 
+_NOTHING = object()
+
+
+def _differences(stored: Any, asked: Any, name: str) -> Iterator[str]:
+    if isinstance(stored, Mapping) and isinstance(asked, Mapping):
+        for key in [*asked, *(key for key in stored if key not in asked)]:
+            inner = f"{name}.{key}" if name else key
+            yield from _differences(stored.get(key, _NOTHING), asked.get(key, _NOTHING), inner)
+    elif stored != asked:
+        yield f"{name} ({_said(stored)} there, {_said(asked)} here)"
+
+
 def _said(value: object) -> str:
+    if value is _NOTHING:
+        return "nothing"
+    if isinstance(value, Mapping) and value:
+        return "something"
     return value if isinstance(value, str) else json.dumps(value)

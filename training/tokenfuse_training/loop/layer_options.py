@@ -26,7 +26,7 @@ def prepare_layers(objective: nn.Module, run: RunSettings) -> None:
             if not any(isinstance(inner, LAYER_TYPES) for inner in list(layer.modules())[1:]):
                 layer.forward = functools.partial(checkpoint, layer.forward, use_reentrant=False)
     if run.compile:
-        # One for each token budget and length of text.
+        # Budgets are few; lengths of texts become dynamic where they change.
         torch._dynamo.config.recompile_limit = 64
         for layer in layers:
-            layer.compile(dynamic=False)
+            layer.compile()

@@ -46,6 +46,6 @@ def stop_at(
         kept = f"its batch could not be kept ({error})"
     raise NotFiniteError(
         f"step {facts['step']} of stage {facts['stage']!r}: {what}; {kept}, and the last "
-        "checkpoint stays. Try a lower learning_rate, a longer warmup_steps or a smaller max_grad_norm of "
-        "that stage in a new --work, or run.precision=fp32 in this one"
+        "checkpoint stays. In a new --work, try a lower learning_rate, a longer warmup_steps or a "
+        "smaller max_grad_norm of that stage; or run.precision=fp32 in this one"
     )

@@ -20,6 +20,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from tokenfuse_sdk.errors import ConfigError, DeviceError, TokenfuseError
+from tokenfuse_training.loop.fresh_store import fresh_store
 from tokenfuse_training.train_config import RunSettings
 
 __all__ = [
@@ -129,16 +130,23 @@ def join_ranks(run: RunSettings, environment: Mapping[str, str] | None = None) -
     device = _device(run.device, local_rank, world_size)
     if device.type == "cuda":
         torch.cuda.set_device(device)
+    store, _, _ = next(dist.rendezvous("env://", rank, world_size, timeout=_PATIENCE))
     dist.init_process_group(
         "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
+        store=fresh_store(store, rank, world_size, _PATIENCE.total_seconds()),
         rank=rank,
         world_size=world_size,
         timeout=_PATIENCE,
     )
     try:
         yield Ranks(rank=rank, world_size=world_size, local_rank=local_rank, device=device)
-    finally:
-        dist.destroy_process_group()
+    except BaseException:
+        # NCCL may wait here for ranks that wait for this one. The end of the process ends it all,
+        # and lets torchrun know.
+        if device.type == "cpu":
+            dist.destroy_process_group()
+        raise
+    dist.destroy_process_group()
 
 
 def uses_bf16(run: RunSettings, device: torch.device) -> bool:

@@ -22,6 +22,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from tokenfuse_sdk.errors import ConfigError
 from tokenfuse_training.loop.ranks import Ranks, uses_bf16
 from tokenfuse_training.model.fusion import FusionIteration
 from tokenfuse_training.model.layers import SelfLayer
@@ -45,6 +46,9 @@ def spread(objective: nn.Module, ranks: Ranks, run: RunSettings) -> nn.Module:
         objective: whole, nothing of it frozen yet (`requires_grad_` serves behind this call).
         ranks: those who train together.
         run: `strategy` and `precision` are read.
+
+    Raises:
+        ConfigError: this PyTorch is too old for FSDP2.
     """
     objective = objective.to(ranks.device)
     assert all(parameter.requires_grad for parameter in objective.parameters())
@@ -75,6 +79,11 @@ def _shard(objective: nn.Module, ranks: Ranks, run: RunSettings) -> nn.Module:
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 
+    if not hasattr(FSDPModule, "set_force_sum_reduction_for_comms"):
+        raise ConfigError(
+            f"run.strategy='fsdp' with PyTorch {torch.__version__}: it cannot sum gradients over "
+            "ranks; install a newer one (2.13 is what is tested), or pass ddp"
+        )
     for tensor in objective.state_dict().values():
         dist.broadcast(tensor, src=0)
     mesh = init_device_mesh(ranks.device.type, (ranks.world_size,))

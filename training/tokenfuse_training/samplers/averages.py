@@ -14,7 +14,8 @@ __all__ = ["Averages"]
 class Averages:
     """A moving average of each task's losses, known from the first one on.
 
-    L ← L + a_n·(x - L), a_n = (1 - rho)/(1 - rho^n) at the n-th value: the mean with weights rho^age. [D]
+    L ← L + a_n·(x - L), a_n = (1 - rho)/(1 - rho^n) at the n-th value: the mean with weights
+    rho^age. [D]
     Begun at the first value instead, it would still owe 2% to it after 200 steps at rho = 0.98,
     and the first loss is a large one.
 

@@ -102,9 +102,11 @@ class Difficulty:
                 f"the checkpoint's sampler has first={first!r}; the stage has {num_tasks} tasks"
             )
         known = iter(read_numbers({"first": [x for x in first if x is not None]}, "first"))
-        self._seen = read_count(state, "seen")
-        self._shares_K = np.array(read_numbers(state, "shares", num_tasks))
+        # All are read before one is set.
+        seen = read_count(state, "seen")
+        shares_K = np.array(read_numbers(state, "shares", num_tasks))
         self._losses.load_state_dict(state["losses"])
+        self._seen, self._shares_K = seen, shares_K
         self._first = [None if loss is None else next(known) for loss in first]
 
     def _difficulty(self, task: int) -> float:

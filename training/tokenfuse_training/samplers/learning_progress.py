@@ -91,10 +91,13 @@ class LearningProgress:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         read_state(state, kind=_KIND, names=("seen", "weight", "reward", "drops"))
         num_tasks = len(self._weight_K)
-        self._seen = read_count(state, "seen")
-        self._weight_K = np.array(read_numbers(state, "weight", num_tasks))
-        self._reward_K = np.array(read_numbers(state, "reward", num_tasks))
-        self._drops = collections.deque(read_numbers(state, "drops"), maxlen=self._drops.maxlen)
+        # All are read before one is set.
+        self._seen, self._weight_K, self._reward_K, self._drops = (
+            read_count(state, "seen"),
+            np.array(read_numbers(state, "weight", num_tasks)),
+            np.array(read_numbers(state, "reward", num_tasks)),
+            collections.deque(read_numbers(state, "drops"), maxlen=self._drops.maxlen),
+        )
 
     def _scaled(self, drops: Mapping[int, float]) -> np.ndarray:
         """r, float64 (K,); 0 for tasks that are not told, and while all drops are the same."""

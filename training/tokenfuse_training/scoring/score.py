@@ -5,8 +5,8 @@ from __future__ import annotations
 from tokenfuse_sdk.errors import ConfigError
 from tokenfuse_training.data.record import Question
 from tokenfuse_training.errors import DataError
-from tokenfuse_training.scoring.label_words import LABEL_WORDS
 from tokenfuse_training.scoring.vqa_accuracy import vqa_accuracy
+from tokenfuse_training.tasks.entail import entail_word
 
 __all__ = ["SCORED_TASKS", "score"]
 
@@ -40,7 +40,9 @@ def score(task: str, text: str, question: Question) -> float:
         return vqa_accuracy(text, question.said)
     if not question.answers:
         raise DataError(f"question {question.id} has no answer; use a split that tells them")
-    right = (LABEL_WORDS.get(answer.text, answer.text) for answer in question.answers)
+    right = [answer.text for answer in question.answers]
+    if task == "entail":
+        right = [entail_word(label) or label for label in right]
     return float(_plain(text) in map(_plain, right))
 
 

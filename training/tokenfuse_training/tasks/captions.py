@@ -43,19 +43,17 @@ def captions_of(record: Record, *, least_words: int = 1) -> list[list[str]]:
         BadRecordError: it has none, or an empty one, or none that is long enough.
     """
     if not record.captions:
-        raise BadRecordError(f"{record.key} has no caption")
+        raise BadRecordError("there is no caption")
     captions = [words_of(caption) for caption in record.captions]
     for place, words in enumerate(captions):
         if not words:
             raise BadRecordError(
-                f"caption {place} of {record.key} is {record.captions[place]!r}: need at least "
-                "one letter or digit"
+                f"caption {place} is {record.captions[place]!r}: need at least one letter or digit"
             )
     long_enough = [words for words in captions if len(words) >= least_words]
     if not long_enough:
         raise BadRecordError(
-            f"{record.key} has no caption of at least {least_words} words: "
-            f"{record.captions[0][:80]!r}"
+            f"no caption has at least {least_words} words: {record.captions[0][:80]!r}"
         )
     return long_enough
 
@@ -81,6 +79,10 @@ def fitting(coder: TextCoder, task: str, words: Sequence[str]) -> list[str]:
 
     def fits(count: int) -> bool:
         text = " ".join((PREFIXES[task], *words[:count]))
+        # A token is at least one character, where one character cannot become several; a
+        # tokenizer may put a blank in front, and the end id is one more. Most captions end here.
+        if text.isascii() and len(text) + 2 <= coder.max_text_tokens:
+            return True
         return len(coder.encode(text)) < coder.max_text_tokens
 
     if fits(len(words)):

@@ -34,15 +34,15 @@ class Entail(OneTerm):
         Raises:
             BadRecordError: no statement, one without text, or with a label that is none.
         """
-        statements = draw_questions(record, record.statements, "statement", draw, count)
+        statements = draw_questions(record.statements, "statement", draw, count)
         found = []
         for statement in statements:
-            label = one_answer(record, statement)
+            label = one_answer(statement)
             word = entail_word(label)
             if word is None:
                 raise BadRecordError(
-                    f"statement {statement.id} of {record.key} has the label {label!r}; need one "
-                    f"of {', '.join(ENTAIL_WORDS)}"
+                    f"statement {statement.id} has the label {label!r}; need one of "
+                    f"{', '.join(ENTAIL_WORDS)}"
                 )
             found.append(
                 Text(

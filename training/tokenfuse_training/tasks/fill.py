@@ -27,9 +27,9 @@ def draw_spans(
     both ends count), so that two never touch. Needs num_spans <= num_masked and
     num_spans <= num_words - num_masked + 1.
     """
-    gaps = np.sort(draw.permutation(num_words - num_masked + 1)[:num_spans]).tolist()
-    cuts = np.sort(draw.permutation(num_masked - 1)[: num_spans - 1]) + 1
-    ends = [0, *cuts.tolist(), num_masked]
+    gaps = sorted(draw.permutation(num_words - num_masked + 1)[:num_spans].tolist())
+    cuts = sorted(draw.permutation(num_masked - 1)[: num_spans - 1].tolist())
+    ends = [0, *(cut + 1 for cut in cuts), num_masked]
     return [
         (gap + ends[place], gap + ends[place + 1])  # what earlier spans took stands before it
         for place, gap in enumerate(gaps)

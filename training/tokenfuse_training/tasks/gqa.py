@@ -28,8 +28,8 @@ class Gqa(OneTerm):
         return [
             Text(
                 prompt=prompt("gqa", question.text),
-                targets=(Answer(text=one_answer(record, question)),),
+                targets=(Answer(text=one_answer(question)),),
                 kind=question.kind,
             )
-            for question in draw_questions(record, record.questions, "question", draw, count)
+            for question in draw_questions(record.questions, "question", draw, count)
         ]

@@ -60,21 +60,19 @@ class Match(OneTerm):
     def _other(self, record: Record, captions: Sequence[Sequence[str]]) -> list[str]:
         if record.other_caption is None:
             raise BadRecordError(
-                f"{record.key} has no caption of another picture, which the task match needs"
+                "there is no caption of another picture, which the task match needs"
             )
         words = words_of(record.other_caption)
         if not words:
             raise BadRecordError(
-                f"the other caption of {record.key} is {record.other_caption!r}: need at least "
-                "one letter or digit"
+                f"the other picture's caption is {record.other_caption!r}: need at least one "
+                "letter or digit"
             )
         # It is compared as it will be read: cut, it might have become true.
         words = fitting(self.coder, "match", words)
         asked = _sounds(words)
         if any(_sounds(own)[: len(asked)] == asked for own in captions):
-            raise BadRecordError(
-                f"{record.key} and another picture have the same caption {' '.join(words)[:80]!r}"
-            )
+            raise BadRecordError(f"another picture has the same caption {' '.join(words)[:80]!r}")
         return words
 
     @staticmethod

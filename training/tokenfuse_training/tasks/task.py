@@ -49,6 +49,7 @@ class Task(Protocol):
         """At most `count` texts of a record.
 
         Raises:
-            BadRecordError: the record has nothing that the task needs.
+            BadRecordError: the record has nothing that the task needs. The message says what;
+                which record it is, the caller adds.
         """
         ...

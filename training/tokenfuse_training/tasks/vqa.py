@@ -32,8 +32,8 @@ class Vqa(OneTerm):
         return [
             Text(
                 prompt=prompt("vqa", question.text),
-                targets=soft_targets(record, question),
+                targets=soft_targets(question),
                 kind=question.kind,
             )
-            for question in draw_questions(record, record.questions, "question", draw, count)
+            for question in draw_questions(record.questions, "question", draw, count)
         ]

@@ -23,7 +23,7 @@ from tokenfuse_training.errors import DataError
 
 __all__ = ["MAX_FILE_BYTES", "JsonFile", "read_json", "read_json_lines"]
 
-# The largest published file, GQA's balanced training questions, has a bit over 1 GB.
+# The annotations of VQA v2.0 have 400 MB, the largest files of GQA some times that.
 MAX_FILE_BYTES = 4 << 30
 
 

@@ -68,7 +68,7 @@ class JsonText:
         self._ended = False
 
     def _more(self) -> bool:
-        """Read on; False at the end of the file."""
+        """Read on; False at the end of the file, where nothing moves."""
         if self._ended:
             return False
         # Twice as much each time, so that a long element is not parsed over and over.
@@ -79,10 +79,12 @@ class JsonText:
             more = self._decoder.decode(data, final=self._ended)
         except UnicodeDecodeError as error:
             raise self._error(why(error)) from error
+        if self._ended:
+            return False
         self._passed += self._at
         self._text = self._text[self._at :] + more
         self._at = 0
-        return not self._ended
+        return True
 
     def _error(self, what: str) -> DataError:
         return DataError(f"{self._path} {what} (at character {self._passed + self._at})")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pathlib
 from collections.abc import Callable, Iterable
 
+import numpy as np
+
 from tokenfuse_sdk.config import VisionConfig
 from tokenfuse_training.data.record import Answer, Question, SceneRecord
 from tokenfuse_training.data.scenes.store import SceneStore, StoreSpec, open_store
@@ -13,6 +15,8 @@ from tokenfuse_training.train_config import ScenesData
 __all__ = ["ScenesSource", "open_scenes"]
 
 _ENTAIL = "entail: "
+# What stands for every picture, or every question, where they are hidden.
+_GREY, _NO_QUESTION = 128, "?"
 
 
 def _questions(key: str, rows: Iterable[tuple[str, str, str]]) -> tuple[Question, ...]:
@@ -25,16 +29,18 @@ def _questions(key: str, rows: Iterable[tuple[str, str, str]]) -> tuple[Question
 class ScenesSource:
     """An `IndexedSource`; it passes to another process as the name of its folder."""
 
-    def __init__(self, spec: StoreSpec, cache: pathlib.Path, store: SceneStore) -> None:
-        self._spec, self._cache, self._store = spec, cache, store
+    def __init__(
+        self, spec: StoreSpec, cache: pathlib.Path, store: SceneStore, hide: str = ""
+    ) -> None:
+        self._spec, self._cache, self._store, self._hide = spec, cache, store, hide
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _reopen, (self._spec, self._cache)
+        return _reopen, (self._spec, self._cache, self._hide)
 
     @property
     def fingerprint(self) -> str:
-        """Name of the store: all that its scenes depend on."""
-        return self._spec.key
+        """Name of the store, all that its scenes depend on, and what is hidden of them."""
+        return f"{self._spec.key}-no-{self._hide}" if self._hide else self._spec.key
 
     def __len__(self) -> int:
         return self._spec.num_scenes
@@ -54,11 +60,16 @@ class ScenesSource:
             for kind, text, answer in descriptions
             if kind == "entail"
         ]
+        asked, image = texts["questions"], store.images_u8[index]
+        if self._hide == "question":
+            asked = [(kind, _NO_QUESTION, answer) for kind, _, answer in asked]
+        elif self._hide == "picture":
+            image = np.full_like(image, _GREY)
         return SceneRecord(
             key=f"scenes/{key}",
-            image=store.images_u8[index],
+            image=image,
             captions=(texts["caption"],),
-            questions=_questions(key, texts["questions"]),
+            questions=_questions(key, asked),
             statements=_questions(f"{key}/entail", statements),
             patch_color=store.patch_color[index],
             patch_kind=store.patch_kind[index],
@@ -67,8 +78,8 @@ class ScenesSource:
         )
 
 
-def _reopen(spec: StoreSpec, cache: pathlib.Path) -> ScenesSource:
-    return ScenesSource(spec, cache, open_store(spec, cache))
+def _reopen(spec: StoreSpec, cache: pathlib.Path, hide: str) -> ScenesSource:
+    return ScenesSource(spec, cache, open_store(spec, cache), hide)
 
 
 def open_scenes(
@@ -93,4 +104,4 @@ def open_scenes(
         grid_size=vision.grid_size,
     )
     cache = pathlib.Path(settings.root)
-    return ScenesSource(spec, cache, open_store(spec, cache, report=report))
+    return ScenesSource(spec, cache, open_store(spec, cache, report=report), settings.hide)
