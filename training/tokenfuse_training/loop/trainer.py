@@ -78,6 +78,7 @@ class Trainer:
         self._window = Window()
         self._planner_state: Mapping[str, Any] | None = None
         self.step, self.seconds = 0, 0.0
+        self._saved_at, self._saved_step = time.monotonic(), 0
         path = on_rank_0(lambda: newest_checkpoint(self._checkpoints))
         if path is not None:
             self._take_facts(path)
