@@ -10,7 +10,7 @@ from tokenfuse_training.data.scenes.guessing import image_only_majority, questio
 from tokenfuse_training.data.source import Source
 from tokenfuse_training.errors import BadRecordError
 from tokenfuse_training.evaluate import is_labelled, points
-from tokenfuse_training.scoring.label_words import LABEL_WORDS
+from tokenfuse_training.tasks.entail import entail_word
 
 __all__ = ["guessed"]
 
@@ -38,7 +38,7 @@ def _asked(source: Source, task: str) -> Iterator[_Asked]:
                 yield _Asked(
                     family=question.kind,
                     text=question.text.strip().lower(),
-                    answer=LABEL_WORDS.get(best.text, best.text),
+                    answer=entail_word(best.text) or best.text,
                     question=question,
                 )
 

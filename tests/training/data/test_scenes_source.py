@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("sklearn")
+from tokenfuse_sdk.errors import ConfigError
 from tokenfuse_sdk.sizes import named_config
 from tokenfuse_training.data.record import Answer
 from tokenfuse_training.data.scenes import (
@@ -125,3 +126,27 @@ def test_drawing_that_fails_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="no space"):
         open_store(SMALL, tmp_path)
     assert not any(tmp_path.iterdir())
+
+
+def test_what_is_hidden_is_the_same_everywhere_and_the_rest_is_there(source, tmp_path):
+    whole = source.record(3)
+    grey = open_scenes(settings(tmp_path, hide="picture"), VISION)
+    assert (grey.record(3).image == 128).all()
+    assert grey.record(3).questions == whole.questions
+    mute = pickle.loads(pickle.dumps(open_scenes(settings(tmp_path, hide="question"), VISION)))
+    np.testing.assert_array_equal(mute.record(3).image, whole.image)
+    assert {question.text for question in mute.record(3).questions} == {"?"}
+    assert [q.answers for q in mute.record(3).questions] == [q.answers for q in whole.questions]
+    assert len({source.fingerprint, grey.fingerprint, mute.fingerprint}) == 3
+    with pytest.raises(ConfigError, match="hide='all'"):
+        settings(tmp_path, hide="all")
+
+
+def test_only_the_families_that_are_named_are_asked(source, tmp_path):
+    few = pickle.loads(pickle.dumps(open_scenes(settings(tmp_path, families=("color",)), VISION)))
+    whole = source.record(3).questions
+    asked = few.record(3).questions
+    assert [q.text for q in asked] == [q.text for q in whole if q.kind == "color"] != []
+    assert few.fingerprint != source.fingerprint
+    with pytest.raises(ConfigError, match=r"families=colour: need some of existence, counting"):
+        open_scenes(settings(tmp_path, families=("colour",)), VISION)

@@ -116,6 +116,7 @@ def test_it_follows_what_is_being_learned_and_keeps_exploring():
     settings = SamplerSettings(kind="learning_progress", warmup_steps=50)
     sampler = LearningProgress(settings, 4)
     draw = np.random.default_rng(1)
+    before, moved = sampler.shares(), 0.0
     for step in range(2_000):
         # Task 0 is learned first, then task 2; the others never.
         moving = 0 if step < 1_000 else 2
@@ -123,8 +124,12 @@ def test_it_follows_what_is_being_learned_and_keeps_exploring():
         told(sampler, step, drops)
         shares = sampler.shares()
         assert abs(shares.sum() - 1) < 1e-12 and shares.min() >= 0.1 / 4
+        moved += float(np.abs(shares - before).mean())
+        before = shares
         if step in (999, 1_999):
             assert shares[moving] > 0.8
+    # Rewards are noisy, shares are not: with r/p in place of r they move ten times as much.
+    assert moved / 2_000 < 0.01
 
 
 def test_a_step_size_beyond_all_reason_stays_finite():

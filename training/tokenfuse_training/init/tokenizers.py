@@ -7,6 +7,7 @@ import pathlib
 from tokenfuse_sdk.plain_file import read_plain_file
 from tokenfuse_sdk.strict_json import parse_object
 from tokenfuse_sdk.tokenizer import Tokenizer
+from tokenfuse_training.data.scenes.vocabulary import VOCABULARIES, build_tokenizer
 from tokenfuse_training.errors import InitError
 from tokenfuse_training.init.hf_tokenizer import from_spiece, from_tokenizer_json
 
@@ -23,16 +24,15 @@ def read_tokenizer(source: str) -> bytes:
     """The `tokenizer.json` that a config's `tokenizer` names, as a bundle may hold it.
 
     Args:
-        source: `scenes`, a tokenizer.json, a spiece.model, or a folder that holds one of them.
+        source: `scenes` or `scenes-pretrain`, a tokenizer.json, a spiece.model, or a folder that
+            holds one of them.
 
     Raises:
         InitError: there is none, or it cannot be converted.
         BundleFormatError: no JSON.
     """
-    if source == "scenes":
-        from tokenfuse_training.data.scenes.vocabulary import build_tokenizer
-
-        return build_tokenizer().to_str().encode()
+    if source in VOCABULARIES:
+        return build_tokenizer(source).to_str().encode()
     path = pathlib.Path(source)
     if path.is_dir():
         names = [name for name in (_JSON, _PIECES) if (path / name).is_file()]

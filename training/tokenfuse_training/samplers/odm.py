@@ -29,8 +29,9 @@ class Odm:
 
     The reward is the loss in nats per token, as there, and is not scaled. [D] t counts steps after
     the warm-up, t = 1 being the first, and eps_0 = 1/K; in the warm-up p is 1/K, and R is averaged
-    already. With no warm-up that is the published algorithm. [D] p_k is the share at the time that
-    the loss is told, not the one by which its step was planned, `ahead` steps before.
+    already. With no warm-up these are the published formulas, but that there a task is seen only
+    when it is drawn; here 1/p_k lifts tasks of small share instead. [D] p_k is the share at the
+    time that the loss is told, not the one by which its step was planned, `ahead` steps before.
 
     Args:
         settings: alpha and the warm-up.

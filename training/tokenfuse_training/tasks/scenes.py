@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import numpy as np
 
@@ -35,7 +36,8 @@ class ScenesTask:
     """How many texts of each kind a picture gives, and how they weigh.
 
     Args:
-        questions, descriptions, stones: per picture; all zero leaves the patch labels alone.
+        questions, descriptions, stones: per picture. Where all are zero, for patch labels alone,
+            one question comes along, for a picture has texts, and its loss counts nothing.
         family_weights: makes a question family that much more likely; the others have 1.
         description_weight: of the descriptions' loss.
     """
@@ -45,6 +47,8 @@ class ScenesTask:
     stones: int = 0
     family_weights: Mapping[str, float] = dataclasses.field(default_factory=dict)
     description_weight: float = 1.0
+
+    needs_other_caption: ClassVar[bool] = False
 
     @classmethod
     def from_settings(cls, settings: TaskSettings) -> ScenesTask:
@@ -93,7 +97,7 @@ class ScenesTask:
             "description": (self.descriptions, self.description_weight),
             "stone": (self.stones, 1.0),
         }
-        return {name: weight for name, (count, weight) in every.items() if count}
+        return {name: w for name, (count, w) in every.items() if count} or {"question": 0.0}
 
     def texts(self, record: Record, draw: np.random.Generator, count: int) -> list[Text]:
         """Distinct texts of each kind; `count` is what the options say already.
@@ -102,11 +106,12 @@ class ScenesTask:
             BadRecordError: the record is of no generator.
         """
         if not isinstance(record, SceneRecord):
-            raise BadRecordError(f"{record.key} is no scene; the task scenes needs format scenes")
+            raise BadRecordError("no scene; the task scenes needs data of the format scenes")
+        num_questions = self.questions or int(not (self.descriptions or self.stones))
         rate_K = [self.family_weights.get(question.kind, 1.0) for question in record.questions]
         found = [
             _text(question, "question", prefix="answer: ")
-            for question in _drawn(record.questions, self.questions, draw, rate_K)
+            for question in _drawn(record.questions, num_questions, draw, rate_K)
         ]
         for term, asked, number in (
             ("description", record.descriptions, self.descriptions),

@@ -5,14 +5,20 @@ from __future__ import annotations
 import pathlib
 from collections.abc import Callable, Iterable
 
+import numpy as np
+
 from tokenfuse_sdk.config import VisionConfig
+from tokenfuse_sdk.errors import ConfigError
 from tokenfuse_training.data.record import Answer, Question, SceneRecord
+from tokenfuse_training.data.scenes.questions import FAMILIES
 from tokenfuse_training.data.scenes.store import SceneStore, StoreSpec, open_store
 from tokenfuse_training.train_config import ScenesData
 
 __all__ = ["ScenesSource", "open_scenes"]
 
 _ENTAIL = "entail: "
+# What stands for every picture, or every question, where they are hidden.
+_GREY, _NO_QUESTION = 128, "?"
 
 
 def _questions(key: str, rows: Iterable[tuple[str, str, str]]) -> tuple[Question, ...]:
@@ -25,16 +31,25 @@ def _questions(key: str, rows: Iterable[tuple[str, str, str]]) -> tuple[Question
 class ScenesSource:
     """An `IndexedSource`; it passes to another process as the name of its folder."""
 
-    def __init__(self, spec: StoreSpec, cache: pathlib.Path, store: SceneStore) -> None:
+    def __init__(
+        self,
+        spec: StoreSpec,
+        cache: pathlib.Path,
+        store: SceneStore,
+        families: tuple[str, ...] = (),
+        hide: str = "",
+    ) -> None:
         self._spec, self._cache, self._store = spec, cache, store
+        self._families, self._hide = families, hide
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _reopen, (self._spec, self._cache)
+        return _reopen, (self._spec, self._cache, self._families, self._hide)
 
     @property
     def fingerprint(self) -> str:
-        """Name of the store: all that its scenes depend on."""
-        return self._spec.key
+        """Name of the store, all that its scenes depend on, and what is left out of them."""
+        asked = f"-{'-'.join(self._families)}" if self._families else ""
+        return f"{self._spec.key}{asked}{f'-no-{self._hide}' if self._hide else ''}"
 
     def __len__(self) -> int:
         return self._spec.num_scenes
@@ -54,11 +69,18 @@ class ScenesSource:
             for kind, text, answer in descriptions
             if kind == "entail"
         ]
+        families = self._families or FAMILIES
+        asked = [row for row in texts["questions"] if row[0] in families]
+        image = store.images_u8[index]
+        if self._hide == "question":
+            asked = [(kind, _NO_QUESTION, answer) for kind, _, answer in asked]
+        elif self._hide == "picture":
+            image = np.full_like(image, _GREY)
         return SceneRecord(
             key=f"scenes/{key}",
-            image=store.images_u8[index],
+            image=image,
             captions=(texts["caption"],),
-            questions=_questions(key, texts["questions"]),
+            questions=_questions(key, asked),
             statements=_questions(f"{key}/entail", statements),
             patch_color=store.patch_color[index],
             patch_kind=store.patch_kind[index],
@@ -67,8 +89,10 @@ class ScenesSource:
         )
 
 
-def _reopen(spec: StoreSpec, cache: pathlib.Path) -> ScenesSource:
-    return ScenesSource(spec, cache, open_store(spec, cache))
+def _reopen(
+    spec: StoreSpec, cache: pathlib.Path, families: tuple[str, ...], hide: str
+) -> ScenesSource:
+    return ScenesSource(spec, cache, open_store(spec, cache), families, hide)
 
 
 def open_scenes(
@@ -82,7 +106,15 @@ def open_scenes(
         settings: which scenes, and the folder that keeps them.
         vision: its picture's size and patches.
         report: called with the number of scenes drawn.
+
+    Raises:
+        ConfigError: a family that there is not.
     """
+    unknown = set(settings.families) - set(FAMILIES)
+    if unknown:
+        raise ConfigError(
+            f"data.families={', '.join(sorted(unknown))}: need some of {', '.join(FAMILIES)}"
+        )
     limit = settings.limit or settings.num_scenes
     spec = StoreSpec(
         split=settings.split,
@@ -93,4 +125,5 @@ def open_scenes(
         grid_size=vision.grid_size,
     )
     cache = pathlib.Path(settings.root)
-    return ScenesSource(spec, cache, open_store(spec, cache, report=report))
+    store = open_store(spec, cache, report=report)
+    return ScenesSource(spec, cache, store, settings.families, settings.hide)
