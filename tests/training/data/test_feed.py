@@ -7,6 +7,11 @@ import dataclasses
 import itertools
 import json
 import multiprocessing
+import pathlib
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 import torch
@@ -121,7 +126,7 @@ def test_ranks_share_out_the_steps_of_one(mixture, coder, alone, world_size):
         assert dict(bad) == batch.num_bad
 
 
-@pytest.mark.parametrize(("stop", "num_workers"), [(1, 0), (7, 0), (5, 2)])
+@pytest.mark.parametrize(("stop", "num_workers"), [(1, 0), (7, 0), (5, 1)])
 def test_a_run_goes_on_in_mid_epoch(mixture, coder, alone, stop, num_workers):
     begun, state = read(
         mixture, coder, num_steps=stop, num_workers=num_workers, max_bad_shares=LENIENT
@@ -244,3 +249,44 @@ def test_the_tasks_of_pretraining_run_on_shards_and_on_records_by_number(shards)
             asked[task] += 1
             assert coder.decode(text).startswith(task.split("-")[0])
     assert set(asked) == set(tasks)
+
+
+KILLED = """
+import multiprocessing, os, signal, sys
+sys.path.append({here!r})
+from toy_data import SIZE, Numbers, Say, Stratified, scenes_coder, stage_of
+from tokenfuse_sdk.preprocess import PreprocessConfig
+from tokenfuse_training.data.feed import Feed
+from tokenfuse_training.data.plan import Planner
+
+if __name__ == "__main__":
+    planner = Planner(["say"], Stratified(1), 12, ahead=9)
+    parts = (stage_of({{"say": "n"}}), {{"say": Say()}}, {{"n": Numbers(50)}}, scenes_coder())
+    feed = Feed(*parts, PreprocessConfig(image_size=SIZE), seed=0, planner=planner, num_workers=1)
+    next(feed)
+    print(*(child.pid for child in multiprocessing.active_children()), flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def _runs(pid: int) -> bool:
+    try:
+        state = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+@pytest.mark.skipif(not pathlib.Path("/proc/self/stat").exists(), reason="needs /proc")
+def test_workers_end_where_the_training_process_was_killed(tmp_path):
+    here = pathlib.Path(__file__).parent
+    (tmp_path / "killed.py").write_text(KILLED.format(here=str(here)))
+    done = subprocess.run([sys.executable, str(tmp_path / "killed.py")], capture_output=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    pids = list(map(int, done.stdout.split()))
+    assert len(pids) == 1
+    for _ in range(600):
+        if not any(map(_runs, pids)):
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"workers {pids} are still there")

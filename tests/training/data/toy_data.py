@@ -12,9 +12,11 @@ import numpy as np
 from PIL import Image
 
 from tokenfuse_sdk.preprocess import PreprocessConfig
+from tokenfuse_training.data.coder import TextCoder
 from tokenfuse_training.data.feed import Feed
 from tokenfuse_training.data.plan import Planner
 from tokenfuse_training.data.record import Answer, Record
+from tokenfuse_training.data.scenes.vocabulary import build_tokenizer
 from tokenfuse_training.errors import BadRecordError
 from tokenfuse_training.tasks.task import Text
 from tokenfuse_training.train_config import StageSettings, TaskSettings
@@ -123,6 +125,11 @@ class Other:
             Text(prompt=prompt, targets=halves, kind="a", term="half"),
             Text(prompt=prompt, targets=(Answer(text=record.captions[0]),), kind="b", term="whole"),
         ]
+
+
+def scenes_coder() -> TextCoder:
+    data = build_tokenizer().to_str().encode()
+    return TextCoder(data, vocab_size=128, max_text_tokens=24, max_answer_tokens=8)
 
 
 def png(number: int) -> bytes:
