@@ -138,7 +138,7 @@ def test_the_trainer_learns_the_same_on_any_ranks(folder, name):
             expected = true[key]
             if "loss" in key:
                 expected = pytest.approx(expected, rel=1e-5)
-            elif key != "stage":
+            elif not isinstance(value, str):
                 # Rewards are differences of losses.
                 expected = pytest.approx(expected, rel=1e-4, abs=1e-4)
             assert value == expected, (line["step"], key)
