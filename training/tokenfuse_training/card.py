@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import pathlib
 import re
 from collections.abc import Mapping, Sequence
 
@@ -75,14 +74,6 @@ class CardFacts:
 def _cell(text: str) -> str:
     """Text of a data set, as a cell of a table."""
     return re.sub(r"[|\s_]+", " ", text).strip()[:80] or "none"
-
-
-def _note(note: str, config: TrainConfig) -> str:
-    """Without folders of the machine that trained: a card is published."""
-    for path in (config.init.vision, config.init.text, config.init.bundle):
-        if path is not None:
-            note = note.replace(path, pathlib.PurePath(path).name or path)
-    return note
 
 
 def _format_of(settings: DataSettings) -> str:
@@ -165,7 +156,7 @@ def model_card(facts: CardFacts) -> str:
     config, model, fusion = facts.config, facts.model, facts.model.fusion
     scenes = all(isinstance(settings, ScenesData) for settings in config.data.values())
     what = WHAT if scenes else "answers questions about pictures."
-    began = "\n".join(f"- {_note(note, config)}" for note in facts.notes)
+    began = "\n".join(f"- {note}" for note in facts.notes)
     minutes = f"{facts.seconds / 60:.0f}" if facts.seconds >= 60 else "less than 2"
     parts = [_evaluation(facts, name, done) for name, done in facts.evaluations.items()]
     measured = "\n\n".join(parts) or "Not measured: the config evaluates nothing."
