@@ -1,4 +1,4 @@
-"""docs/training-run.md shows every key of a config with its default: read from the dataclasses."""
+"""docs/training.md shows every key of a config with its default: read from the dataclasses."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tokenfuse_training.train_config import (
     TrainConfig,
 )
 
-PAGE = pathlib.Path(__file__).parents[2] / "docs" / "training-run.md"
+PAGE = pathlib.Path(__file__).parents[2] / "docs" / "training.md"
 
 
 @pytest.fixture(scope="module")
