@@ -121,10 +121,11 @@ class Planner:
             sum(plan.counts) == self.batch_size for plan in plans
         )
         if tuple(state["tasks"]) != self.tasks or not fits:
+            sizes = ", ".join(map(str, sorted({sum(plan.counts) for plan in plans})))
             raise CheckpointError(
-                f"the checkpoint holds {len(plans)} plans of {sum(plans[-1].counts)} pictures for "
-                f"the tasks {', '.join(state['tasks'])}; the stage has {self.ahead} of "
-                f"{self.batch_size} for {', '.join(self.tasks)}"
+                f"the checkpoint holds {len(plans)} plans of {sizes} pictures for the tasks "
+                f"{', '.join(state['tasks'])}; the stage has {self.ahead} of {self.batch_size} "
+                f"for {', '.join(self.tasks)}"
             )
         self.sampler.load_state_dict(state["sampler"])
         self._open = collections.deque(plans)
