@@ -102,9 +102,7 @@ def small(data: pathlib.Path) -> list[str]:
 def trained(data, folders, tmp_path_factory):
     output = tmp_path_factory.mktemp("out") / "my-vqa"
     vision, text = folders
-    done = run(
-        "vqa2", "-o", output, "--init-vision", vision, "--init-text", text, *small(data)
-    )
+    done = run("vqa2", "-o", output, "--init-vision", vision, "--init-text", text, *small(data))
     assert done.exit_code == 0
     return output, done
 
