@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from tokenfuse_sdk.errors import BundleFormatError, ConfigError
-from tokenfuse_sdk.preprocess import PreprocessConfig
+import tokenfuse_sdk
+from tokenfuse_sdk.bundle import write_bundle
+from tokenfuse_sdk.errors import BundleFormatError, ConfigError, TokenfuseError
+from tokenfuse_sdk.preprocess import PreprocessConfig, preprocess
 from tokenfuse_sdk.sizes import named_config
 from tokenfuse_sdk.tokenizer import Tokenizer
 from tokenfuse_training.model.fusion import FusionIteration
@@ -44,13 +46,15 @@ def test_from_scratch(run_config):
     # The words of scenes, not the 128 of the size.
     assert first.model_config.text.vocab_size == 98
     assert first.preprocess == PreprocessConfig(image_size=nano.vision.image_size)
+    more = begin(run_config(tokenizer="scenes-pretrain"))
+    assert more.model_config.text.vocab_size > 98
 
 
 def test_settings(run_config):
     model = {"size": "tiny", "vision": {"num_layers": 1}, "text": {"vocab_size": 100}}
     model |= {"fusion": {"num_latents": 6, "num_layers": 4}, "decoder": {"max_tokens": 5}}
-    preprocess = {"fit": "stretch", "image_mean": [0, 0.25, 1]}
-    started = begin(run_config(tokenizer="scenes", model=model, preprocess=preprocess))
+    changes = {"fit": "stretch", "image_mean": [0, 0.25, 1]}
+    started = begin(run_config(tokenizer="scenes", model=model, preprocess=changes))
     config = started.model_config
     assert (config.vision.num_layers, config.vision.width) == (1, 192)
     assert (config.text.vocab_size, config.decoder.max_tokens) == (100, 5)
@@ -153,8 +157,6 @@ def test_a_decoder_of_another_shape_is_random(run_config, t5_folder):
     ],
 )
 def test_settings_that_do_not_fit_the_folders(run_config, vit_folder, t5_folder, model, message):
-    from tokenfuse_sdk.errors import TokenfuseError
-
     with pytest.raises(TokenfuseError, match=message):
         begin(run_config(vision=vit_folder, text=t5_folder, model=model))
 
@@ -196,9 +198,57 @@ def test_how_pictures_are_prepared(run_config, copy_of, vit_folder):
         image_size=32, fit="stretch", image_mean=(0.1, 0.2, 0.3), image_std=(0.5, 0.25, 1.0)
     )
     assert started.preprocess == want
-    assert sum("crops" in note or "resample=3" in note for note in started.notes) == 2
+    assert sum("crops" in note or "another filter" in note for note in started.notes) == 2
     plain = start(do_normalize=False).preprocess
     assert (plain.image_mean, plain.image_std) == ((0.0,) * 3, (1.0,) * 3)
-    for changes in ({"image_mean": [1]}, {"image_std": [0, 0, 0]}, {"rescale_factor": 1}):
+    for changes in (
+        {"image_mean": [1]},
+        {"image_mean": [10**400, 0, 0]},
+        {"image_std": [0, 0, 0]},
+        {"rescale_factor": 1},
+        {"rescale_factor": 10**400},
+        {"do_rescale": False},
+    ):
         with pytest.raises(ValueError, match=r"init\.vision.*preprocessor_config"):
             start(**changes)
+
+
+@torch.no_grad()
+def test_a_distilled_deit_answers_in_the_engine(run_config, t5_folder, tmp_path):
+    """From folders to a bundle: the engine and the map of tokens know its two class tokens."""
+    torch.manual_seed(2)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    sizes |= {"intermediate_size": 48, "image_size": 32, "patch_size": 8}
+    deit = transformers.DeiTModel(transformers.DeiTConfig(**sizes))
+    for parameter in deit.parameters():
+        # Tokens and positions of a fresh one are all zero.
+        parameter.add_(0.2 * torch.randn_like(parameter))
+    deit.save_pretrained(tmp_path / "deit")
+    started = begin(run_config(vision=tmp_path / "deit", text=t5_folder))
+    model = started.model.eval()
+    for gate in (m for m in model.modules() if isinstance(m, FusionIteration)):
+        gate.alpha.fill_(1.0)
+        gate.beta.fill_(1.0)
+    image_u8 = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    write_bundle(
+        tmp_path / "bundle",
+        config=started.model_config,
+        preprocess=started.preprocess,
+        tokenizer_json=started.tokenizer_json.decode(),
+        weights={name: value.numpy() for name, value in model.state_dict().items()},
+        card="# trial\n",
+        golden={"image_u8": image_u8[None]},
+    )
+    image = torch.from_numpy(preprocess(image_u8, started.preprocess))[None]
+    want = deit.eval()(image.permute(0, 3, 1, 2)).last_hidden_state
+    torch.testing.assert_close(model.encode_patches(image), want, rtol=0, atol=1e-5)
+    with tokenfuse_sdk.load(tmp_path / "bundle", device="cpu", precision="fp32") as loaded:
+        tokens = loaded.encode_image(image_u8)
+        torch.testing.assert_close(
+            torch.from_numpy(tokens.f_ND.copy()), model.encode_image(image)[0], rtol=0, atol=1e-4
+        )
+        weights = loaded.token_map(image_u8).weights
+        # What the two class tokens took is missing.
+        assert weights.shape[1:] == (4, 4)
+        assert weights.sum(axis=(1, 2)).max() < 0.99
+        assert loaded.answer(tokens, "what color is the cat?").num_tokens > 0

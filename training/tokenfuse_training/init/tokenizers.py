@@ -53,8 +53,8 @@ def _read(path: pathlib.Path) -> bytes:
         return read_plain_file(path, max_bytes=_MAX_BYTES, follow_links=False)
     except OSError as error:
         raise InitError(
-            f"the tokenizer {path} cannot be read: {error}; name `scenes`, or a plain file "
-            f"{_JSON} or {_PIECES}, or a folder that holds one"
+            f"the tokenizer {path} cannot be read: {error}; name {' or '.join(VOCABULARIES)}, or a "
+            f"plain file {_JSON} or {_PIECES}, or a folder that holds one"
         ) from error
 
 
