@@ -54,6 +54,7 @@ def folders(tmp_path_factory) -> tuple[pathlib.Path, pathlib.Path]:
     sentencepiece.SentencePieceTrainer.train(
         input=str(root / "said.txt"), model_prefix=str(root / "t5" / "spiece"), vocab_size=90,
         pad_id=0, eos_id=1, unk_id=2, bos_id=-1, hard_vocab_limit=False, minloglevel=2,
+        character_coverage=1.0,
     )  # fmt: skip
     tokenizer = transformers.T5TokenizerFast.from_pretrained(root / "t5", extra_ids=10)
     tokenizer.save_pretrained(root / "t5")
@@ -119,7 +120,7 @@ def test_one_command_from_published_files_to_a_native_answer(trained, data):
         assert model.config.text.vocab_size == 128
         assert golden_error(tf.bundle.read_bundle(output), model._runtime) < GOLDEN_BOUND
         card = model.card
-    for word in ("VQA v2.0", "COCO captions", "pretrain", "finetune", "official VQA", "ViT", "T5"):
+    for word in ("VQA v2.0", "COCO captions", "pretrain", "finetune", "official VQA", "vit", "t5"):
         assert word in card, word
     record = tf.bundle.read_bundle(output).precisions
     assert (record.data, record.split) == ("vqa2", "val")

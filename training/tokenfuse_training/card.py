@@ -157,6 +157,7 @@ def model_card(facts: CardFacts) -> str:
     scenes = all(isinstance(settings, ScenesData) for settings in config.data.values())
     what = WHAT if scenes else "answers questions about pictures."
     began = "\n".join(f"- {note}" for note in facts.notes)
+    minutes = f"{facts.seconds / 60:.0f}" if facts.seconds >= 60 else "less than 2"
     parts = [_evaluation(facts, name, done) for name, done in facts.evaluations.items()]
     measured = "\n\n".join(parts) or "Not measured: the config evaluates nothing."
     return f"""---
@@ -187,7 +188,7 @@ Of greedy answers at each token budget; in brackets the 95% interval over pictur
 
 ## Training
 
-Config `{config.name}`, seed {config.seed}, {facts.seconds / 60:.0f} minutes on {facts.hardware}
+Config `{config.name}`, seed {config.seed}, {minutes} minutes on {facts.hardware}
 (torch {facts.torch_version}). The weights are a moving average.
 {began}
 

@@ -29,7 +29,7 @@ def test_a_window_gives_means_and_shares():
     again = Window()
     again.load_state_dict(window.state_dict())
     expected = {"loss": 2.0, "task_loss/ask": 4.0, "right/ask": 0.75, "bad/ask": 2}
-    expected["bad_records"] = "ask: one; ask: two; ask: three"
+    expected["bad_records"] = "ask: one; ask: three; ask: two"
     for one in (window, again):
         one.count({}, ["ask: three", "ask: four"])
     assert again.values() == window.values() == expected

@@ -74,10 +74,12 @@ class Trainer:
         self._identity = run_identity(config, beginning=beginning.source, fingerprints=fingerprints)
         same_on_all(json.dumps(self._identity))
         self._bf16 = uses_bf16(config.run, ranks.device)
-        self._peak = find_peak(config.run, ranks.device, bf16=self._bf16)
+        with same_each_time(ranks.device):
+            self._peak = find_peak(config.run, ranks.device, bf16=self._bf16)
         self._window = Window()
         self._planner_state: Mapping[str, Any] | None = None
         self.step, self.seconds = 0, 0.0
+        self._saved_at, self._saved_step = time.monotonic(), 0
         path = on_rank_0(lambda: newest_checkpoint(self._checkpoints))
         if path is not None:
             self._take_facts(path)

@@ -71,7 +71,8 @@ class Window:
             elif group == "bad":
                 line[name] = number
         if self._said:
-            line["bad_records"] = "; ".join(self._said)
+            # Sorted: which rank said it shows no more.
+            line["bad_records"] = "; ".join(sorted(self._said))
         self._sums, self._counts, self._said = {}, {}, []
         return line
 
