@@ -188,6 +188,7 @@ class ScenesData(DataSettings):
         num_scenes: scenes 0 to num_scenes - 1 of the split.
         num_questions: of each at most.
         seed: of the generator.
+        families: only questions of these; empty for all.
         hide: `picture` makes all of them grey, `question` makes all questions the same: what is
             learned then is what the data give away. Empty for neither.
     """
@@ -196,6 +197,7 @@ class ScenesData(DataSettings):
     num_scenes: int = 10_000
     num_questions: int = 16
     seed: int = 2305
+    families: tuple[str, ...] = ()
     hide: str = ""
 
     def __post_init__(self) -> None:
@@ -442,8 +444,9 @@ class TrainConfig:
     Args:
         name: of the model.
         seed: of weights, data order and budgets.
-        tokenizer: `scenes`, or a tokenizer.json, spiece.model or a folder that holds one;
-            None takes that of `init.text` or `init.bundle`.
+        tokenizer: `scenes`, `scenes-pretrain` (with a mask and the word fill), or a
+            tokenizer.json, a spiece.model or a folder that holds one; None takes that of
+            `init.text` or `init.bundle`.
         preprocess: fields of the SDK's `PreprocessConfig`, name to value; `init.vision` sets
             its mean and deviation first.
     """

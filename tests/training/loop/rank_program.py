@@ -7,6 +7,7 @@ processes are forked behind the imports, which are paid once.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import os
 import pathlib
@@ -183,33 +184,37 @@ DO = {
 }
 
 
-def start(job: dict, rank: int, port: int, folder: pathlib.Path) -> None:
+def start(jobs: list[dict], rank: int, port: int, folder: pathlib.Path) -> None:
     os.environ |= {
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),
-        "WORLD_SIZE": str(job["ranks"]),
+        "WORLD_SIZE": str(jobs[0]["ranks"]),
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
     }
     torch.set_num_threads(1)
     with join_ranks(RunSettings(device="cpu")) as ranks:
-        result = DO[job["do"]](job, ranks, folder)
-        path = folder / f"{job['name']}.rank{rank}.json"
-        path.write_text(json.dumps(result), encoding="utf-8")
+        for job in jobs:
+            result = DO[job["do"]](job, ranks, folder)
+            path = folder / f"{job['name']}.rank{rank}.json"
+            path.write_text(json.dumps(result), encoding="utf-8")
 
 
-def main(jobs: pathlib.Path, folder: pathlib.Path) -> None:
-    for job in json.loads(jobs.read_text(encoding="utf-8")):
+def main(path: pathlib.Path, folder: pathlib.Path) -> None:
+    everything = json.loads(path.read_text(encoding="utf-8"))
+    # What FSDP2 works out at its first step serves the jobs behind it.
+    for num_ranks, group in itertools.groupby(everything, lambda job: job["ranks"]):
+        jobs = list(group)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         children = []
-        for rank in range(job["ranks"]):
+        for rank in range(num_ranks):
             child = os.fork()
             if child == 0:
                 code = 1
                 try:
-                    start(job, rank, port, folder)
+                    start(jobs, rank, port, folder)
                     code = 0
                 except BaseException:
                     traceback.print_exc()
@@ -219,7 +224,7 @@ def main(jobs: pathlib.Path, folder: pathlib.Path) -> None:
             children.append(child)
         codes = [os.waitpid(child, 0)[1] for child in children]
         if any(codes):
-            raise SystemExit(f"{job['name']}: {codes}")
+            raise SystemExit(f"{[job['name'] for job in jobs]}: {codes}")
 
 
 if __name__ == "__main__":

@@ -114,7 +114,9 @@ class Training:
     def __init__(self, job: dict, ranks: Ranks) -> None:
         self.job, self.ranks = job, ranks
         run = RunSettings(
-            device="cpu", strategy=job["strategy"], precision=job.get("precision", "fp32")
+            device="cpu",
+            strategy=job.get("strategy", "auto"),
+            precision=job.get("precision", "fp32"),
         )
         self.bf16 = uses_bf16(run, ranks.device)
         self.dtype = getattr(torch, job.get("dtype", "float64"))

@@ -20,7 +20,7 @@ from tokenfuse_training.loop.checkpoints import (
     read_checkpoint,
     write_checkpoint,
 )
-from tokenfuse_training.train_config import DataSettings
+from tokenfuse_training.train_config import DataSettings, EvaluateSettings
 
 CONFIG = toy_config(run=toy_run(checkpoint_steps=2, keep_checkpoints=2))
 
@@ -202,6 +202,7 @@ def test_how_and_where_it_runs_may_change(folder):
         CONFIG,
         run=toy_run(keep_checkpoints=1, log_steps=5, activation_checkpointing=True),
         data={"colors": DataSettings(root="/elsewhere"), "unused": DataSettings()},
+        evaluate={"later": EvaluateSettings(task="vqa", data="unused")},
     )
     assert trainer_of(changed, folder).step == 6
 
@@ -213,7 +214,7 @@ def test_a_checkpoint_of_another_kind_is_refused(tmp_path):
         trainer_of(CONFIG, tmp_path)
     identity = trainer_of(CONFIG, tmp_path / "other")._identity
     facts = {"run": identity, "seconds": 0.0, "planner": None}
-    facts["window"] = {"sums": {}, "counts": {}}
+    facts["window"] = {"sums": {}, "counts": {}, "said": []}
     write_checkpoint(folder, step=1, tensors={"x": torch.zeros(2)}, facts=facts, keep=1)
     with pytest.raises(CheckpointError, match="tensors of another model"):
         trainer_of(CONFIG, tmp_path)

@@ -25,6 +25,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("killed")
     environment = os.environ | {
+        # A fork behind OpenMP's threads would wait for them for ever.
         "OMP_NUM_THREADS": "1",
         "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry),
     }

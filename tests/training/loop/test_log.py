@@ -25,10 +25,13 @@ def test_a_window_gives_means_and_shares():
     window.add({"loss": 1.0, "task_loss/ask": 4.0})
     window.add({"loss": 3.0})
     window.count({"right/ask": 1, "seen/ask": 3, "bad/ask": 2, "right/never": 0})
-    window.count({"right/ask": 2, "seen/ask": 1, "bad/ask": 0})
+    window.count({"right/ask": 2, "seen/ask": 1, "bad/ask": 0}, ["ask: one", "ask: two"])
     again = Window()
     again.load_state_dict(window.state_dict())
     expected = {"loss": 2.0, "task_loss/ask": 4.0, "right/ask": 0.75, "bad/ask": 2}
+    expected["bad_records"] = "ask: one; ask: three; ask: two"
+    for one in (window, again):
+        one.count({}, ["ask: three", "ask: four"])
     assert again.values() == window.values() == expected
     assert window.values() == {}
 

@@ -17,33 +17,28 @@ import pytest
 from safetensors.numpy import load_file
 
 PROGRAM = pathlib.Path(__file__).with_name("rank_program.py")
-# Uneven shares everywhere: 7 pictures. `lopsided`: in the last step one rank has all of them.
-LOOP = [
-    {"name": "one", "ranks": 1, "strategy": "auto"},
-    {"name": "ddp2", "ranks": 2, "strategy": "ddp", "recompute": True},
-    {"name": "ddp3", "ranks": 3, "strategy": "auto", "lopsided": True, "accumulate": 2},
-    {"name": "fsdp2", "ranks": 2, "strategy": "fsdp", "accumulate": 2},
-    {"name": "fsdp3", "ranks": 3, "strategy": "fsdp", "lopsided": True, "recompute": True},
-    # From the middle of another number of ranks and another strategy.
-    {"name": "2-to-1", "ranks": 1, "strategy": "auto", "resume": "fsdp2"},
-    {"name": "3-to-2", "ranks": 2, "strategy": "fsdp", "resume": "ddp3"},
-]
-BF16 = {"ranks": 2, "dtype": "float32", "precision": "bf16"}
-HALF = [
-    {"name": "bf16-ddp", "strategy": "ddp", **BF16},
-    {"name": "bf16-fsdp", "strategy": "fsdp", "recompute": True, **BF16},
-]
-FSDP = {"strategy": "fsdp", "activation_checkpointing": True}
-TRAINER = [
-    {"name": "run-one", "ranks": 1},
-    {"name": "run-ddp2", "ranks": 2},
-    {"name": "run-fsdp2", "ranks": 2, "run": FSDP},
-    {"name": "run-2-to-1", "ranks": 1, "resume": "run-fsdp2", "step": 4},
-    {"name": "run-2-to-3", "ranks": 3, "resume": "run-ddp2", "step": 8},
-]
-OTHERS = [
+BF16 = {"do": "two_steps", "dtype": "float32", "precision": "bf16"}
+RECOMPUTED = {"strategy": "fsdp", "activation_checkpointing": True}
+# Neighbours with as many ranks run in the same processes. Shares are uneven everywhere: there are 7
+# pictures, and where it is `lopsided` one rank has all of them in the last step.
+JOBS = [
+    {"name": "one", "do": "train", "ranks": 1},
+    {"name": "run-one", "do": "run", "ranks": 1},
+    {"name": "ddp3", "do": "train", "ranks": 3, "lopsided": True, "accumulate": 2},
+    {"name": "fsdp3", "do": "train", "ranks": 3, "strategy": "fsdp", "lopsided": True},
     {"name": "agree", "do": "agree", "ranks": 3},
+    {"name": "ddp2", "do": "train", "ranks": 2, "strategy": "ddp", "recompute": True},
+    {"name": "fsdp2", "do": "train", "ranks": 2, "strategy": "fsdp", "accumulate": 2},
+    # From the middle of another number of ranks and another strategy.
+    {"name": "3-to-2", "do": "train", "ranks": 2, "strategy": "fsdp", "resume": "ddp3"},
+    {"name": "bf16-ddp", "ranks": 2, "strategy": "ddp", **BF16},
+    {"name": "bf16-fsdp", "ranks": 2, "strategy": "fsdp", "recompute": True, **BF16},
+    {"name": "run-ddp2", "do": "run", "ranks": 2},
+    {"name": "run-fsdp2", "do": "run", "ranks": 2, "run": RECOMPUTED},
+    {"name": "2-to-1", "do": "train", "ranks": 1, "resume": "fsdp2"},
+    {"name": "run-2-to-1", "do": "run", "ranks": 1, "resume": "run-fsdp2", "step": 4},
     {"name": "elastic", "do": "elastic", "ranks": 1},
+    {"name": "run-2-to-3", "do": "run", "ranks": 3, "resume": "run-ddp2", "step": 8},
 ]
 # What two runs may differ in.
 CLOCKS = {"seconds", "pictures_per_second", "tflops", "flops_share", "peak_tflops"}
@@ -53,11 +48,8 @@ CLOCKS = {"seconds", "pictures_per_second", "tflops", "flops_share", "peak_tflop
 def folder(tmp_path_factory):
     """What all jobs wrote."""
     folder = tmp_path_factory.mktemp("ranks")
-    jobs = [job | {"do": "train"} for job in LOOP]
-    jobs += [job | {"do": "two_steps"} for job in HALF]
-    jobs += [job | {"do": "run"} for job in TRAINER]
     path = folder / "jobs.json"
-    path.write_text(json.dumps(jobs + OTHERS), encoding="utf-8")
+    path.write_text(json.dumps(JOBS), encoding="utf-8")
     environment = os.environ | {
         "OMP_NUM_THREADS": "1",
         "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry),
@@ -83,11 +75,11 @@ def log_of(folder, name):
     return [{k: v for k, v in line.items() if k not in CLOCKS} for line in lines]
 
 
-def names(jobs):
-    return [job["name"] for job in jobs[1:]]
+def several(do):
+    return [job["name"] for job in JOBS if job["do"] == do and "one" not in job["name"]]
 
 
-@pytest.mark.parametrize("name", names(LOOP))
+@pytest.mark.parametrize("name", several("train"))
 def test_several_ranks_learn_what_one_does(folder, name):
     truth = said(folder, "one")["lines"]
     lines = said(folder, name)["lines"]
@@ -136,7 +128,7 @@ def test_matrices_are_sharded_and_vectors_whole(folder):
     assert said(folder, "bf16-ddp")["here"] == whole
 
 
-@pytest.mark.parametrize("name", names(TRAINER))
+@pytest.mark.parametrize("name", several("run"))
 def test_the_trainer_learns_the_same_on_any_ranks(folder, name):
     lines, truth = log_of(folder, name), log_of(folder, "run-one")
     assert len(lines) == len(truth) == 12
@@ -146,14 +138,16 @@ def test_the_trainer_learns_the_same_on_any_ranks(folder, name):
             expected = true[key]
             if "loss" in key:
                 expected = pytest.approx(expected, rel=1e-5)
-            elif key != "stage":
+            elif not isinstance(value, str):
                 # Rewards are differences of losses.
                 expected = pytest.approx(expected, rel=1e-4, abs=1e-4)
             assert value == expected, (line["step"], key)
     ended, expected = (load_file(folder / f"{n}-end.safetensors") for n in (name, "run-one"))
     assert ended.keys() == expected.keys()
     for key, value in ended.items():
-        np.testing.assert_allclose(value, expected[key], rtol=1e-3, atol=1e-4, err_msg=key)
+        # A key's bias cancels in the softmax: its gradient is rounding, which Adam scales up.
+        if not key.endswith("key.bias"):
+            np.testing.assert_allclose(value, expected[key], rtol=0, atol=2e-5, err_msg=key)
 
 
 def test_the_trainers_losses_move(folder):

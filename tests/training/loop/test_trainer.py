@@ -204,7 +204,11 @@ def test_bad_records_are_left_out_and_counted(tmp_path):
     source = Colors(bad=tuple(range(0, 40, 9)))
     config = toy_config(data={"colors": DataSettings(max_bad_share=0.5)})
     train(config, tmp_path, source=source)
-    assert sum(line["bad/ask"] + line["bad/tell"] for line in log_of(tmp_path)) > 0
+    lines = log_of(tmp_path)
+    assert sum(line["bad/ask"] + line["bad/tell"] for line in lines) > 0
+    for line in lines:
+        some = line["bad/ask"] + line["bad/tell"] > 0
+        assert ("is bad" in line.get("bad_records", "")) == some
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_with_its_batch(tmp_path):

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from tokenfuse_training.data.source import Source
 from tokenfuse_training.loop.checkpoints import newest_checkpoint, read_facts
+from tokenfuse_training.loop.determinism import same_each_time
 from tokenfuse_training.loop.identity import check_identity, run_identity
 from tokenfuse_training.loop.log import RunLog
 from tokenfuse_training.loop.optimizer import make_optimizer, set_stage
@@ -73,10 +74,12 @@ class Trainer:
         self._identity = run_identity(config, beginning=beginning.source, fingerprints=fingerprints)
         same_on_all(json.dumps(self._identity))
         self._bf16 = uses_bf16(config.run, ranks.device)
-        self._peak = find_peak(config.run, ranks.device, bf16=self._bf16)
+        with same_each_time(ranks.device):
+            self._peak = find_peak(config.run, ranks.device, bf16=self._bf16)
         self._window = Window()
         self._planner_state: Mapping[str, Any] | None = None
         self.step, self.seconds = 0, 0.0
+        self._saved_at, self._saved_step = time.monotonic(), 0
         path = on_rank_0(lambda: newest_checkpoint(self._checkpoints))
         if path is not None:
             self._take_facts(path)
@@ -120,6 +123,7 @@ class Trainer:
         deadline = time.monotonic() + 60 * max_minutes
         self._saved_at, self._saved_step = time.monotonic(), self.step
         with contextlib.ExitStack() as stack:
+            stack.enter_context(same_each_time(self.ranks.device))
             log = None
             if self.ranks.rank == 0:
                 tensorboard = self.config.run.tensorboard
@@ -184,7 +188,7 @@ class Trainer:
                 task_losses = {f"task_loss/{k}": v for k, v in done.task_losses.items()}
                 values = {"loss": done.loss, "grad_norm": done.grad_norm, "budget": budget}
                 self._window.add(values | {"learning_rate": rate} | task_losses)
-                self._window.count(done.counts)
+                self._window.count(done.counts, batch.bad)
                 meter.add(len(batch.keys), cost.of(batch, budget))
                 if self.step % config.run.log_steps == 0 or self.step == first_step + stage.steps:
                     self._write_line(log, report, stage_run, stage, meter)

@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from tokenfuse_sdk.config import VisionConfig
+from tokenfuse_sdk.errors import ConfigError
 from tokenfuse_training.data.record import Answer, Question, SceneRecord
+from tokenfuse_training.data.scenes.questions import FAMILIES
 from tokenfuse_training.data.scenes.store import SceneStore, StoreSpec, open_store
 from tokenfuse_training.train_config import ScenesData
 
@@ -30,17 +32,24 @@ class ScenesSource:
     """An `IndexedSource`; it passes to another process as the name of its folder."""
 
     def __init__(
-        self, spec: StoreSpec, cache: pathlib.Path, store: SceneStore, hide: str = ""
+        self,
+        spec: StoreSpec,
+        cache: pathlib.Path,
+        store: SceneStore,
+        families: tuple[str, ...] = (),
+        hide: str = "",
     ) -> None:
-        self._spec, self._cache, self._store, self._hide = spec, cache, store, hide
+        self._spec, self._cache, self._store = spec, cache, store
+        self._families, self._hide = families, hide
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _reopen, (self._spec, self._cache, self._hide)
+        return _reopen, (self._spec, self._cache, self._families, self._hide)
 
     @property
     def fingerprint(self) -> str:
-        """Name of the store, all that its scenes depend on, and what is hidden of them."""
-        return f"{self._spec.key}-no-{self._hide}" if self._hide else self._spec.key
+        """Name of the store, all that its scenes depend on, and what is left out of them."""
+        asked = f"-{'-'.join(self._families)}" if self._families else ""
+        return f"{self._spec.key}{asked}{f'-no-{self._hide}' if self._hide else ''}"
 
     def __len__(self) -> int:
         return self._spec.num_scenes
@@ -60,7 +69,9 @@ class ScenesSource:
             for kind, text, answer in descriptions
             if kind == "entail"
         ]
-        asked, image = texts["questions"], store.images_u8[index]
+        families = self._families or FAMILIES
+        asked = [row for row in texts["questions"] if row[0] in families]
+        image = store.images_u8[index]
         if self._hide == "question":
             asked = [(kind, _NO_QUESTION, answer) for kind, _, answer in asked]
         elif self._hide == "picture":
@@ -78,8 +89,10 @@ class ScenesSource:
         )
 
 
-def _reopen(spec: StoreSpec, cache: pathlib.Path, hide: str) -> ScenesSource:
-    return ScenesSource(spec, cache, open_store(spec, cache), hide)
+def _reopen(
+    spec: StoreSpec, cache: pathlib.Path, families: tuple[str, ...], hide: str
+) -> ScenesSource:
+    return ScenesSource(spec, cache, open_store(spec, cache), families, hide)
 
 
 def open_scenes(
@@ -93,7 +106,15 @@ def open_scenes(
         settings: which scenes, and the folder that keeps them.
         vision: its picture's size and patches.
         report: called with the number of scenes drawn.
+
+    Raises:
+        ConfigError: a family that there is not.
     """
+    unknown = set(settings.families) - set(FAMILIES)
+    if unknown:
+        raise ConfigError(
+            f"data.families={', '.join(sorted(unknown))}: need some of {', '.join(FAMILIES)}"
+        )
     limit = settings.limit or settings.num_scenes
     spec = StoreSpec(
         split=settings.split,
@@ -104,4 +125,5 @@ def open_scenes(
         grid_size=vision.grid_size,
     )
     cache = pathlib.Path(settings.root)
-    return ScenesSource(spec, cache, open_store(spec, cache, report=report), settings.hide)
+    store = open_store(spec, cache, report=report)
+    return ScenesSource(spec, cache, store, settings.families, settings.hide)

@@ -1,0 +1,60 @@
+"""What an experiment has found so far: one JSON file, whole after every run."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import pathlib
+from typing import Any
+
+from timing import commit, hardware
+
+from tokenfuse_sdk.atomic import write_file
+
+__all__ = ["RESULTS", "Results"]
+
+RESULTS = pathlib.Path(__file__).resolve().parents[1] / "results"
+
+
+class Results:
+    """Runs by name; a run that is there is done.
+
+    Args:
+        experiment: its name.
+        machine: names the hardware in the file's name.
+        setting: the config that all runs share, as YAML: results of another one are kept apart.
+        folder: of the file.
+    """
+
+    def __init__(
+        self, experiment: str, machine: str, setting: str, folder: pathlib.Path = RESULTS
+    ) -> None:
+        found = None
+        for path in sorted(folder.glob(f"{experiment}_{machine}_*.json")):
+            data = json.loads(path.read_text())
+            if data["setting"] == setting:
+                found = path, data
+        if found is None:
+            today = datetime.date.today().isoformat()
+            path = folder / f"{experiment}_{machine}_{today}.json"
+            if path.exists():
+                raise SystemExit(f"{path} holds another setting; move it away")
+            data = {
+                "experiment": experiment,
+                "hardware": hardware(),
+                "setting": setting,
+                "costs": {},
+                "runs": {},
+            }
+            found = path, data
+        self.path, self._data = found
+
+    def get(self, kind: str) -> dict[str, Any]:
+        """`runs` or `costs` that are done, by name."""
+        return self._data[kind]
+
+    def add(self, kind: str, name: str, value: dict[str, Any]) -> None:
+        """Keep a result; the file is whole before and behind it."""
+        self._data[kind][name] = {"commit": commit(), **value}
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        write_file(self.path, json.dumps(self._data, indent=1).encode() + b"\n")
