@@ -75,7 +75,8 @@ def test_a_config_that_is_no_json(copy_of, vit_folder, text):
     [
         ({"model_type": "clip"}, "'clip'.*vit, deit, siglip"),
         ({"model_type": "remove"}, "model_type=None"),
-        ({"hidden_act": "relu"}, "hidden_act='relu'.*need gelu"),
+        ({"hidden_act": "relu"}, "hidden_act='relu'.*need 'gelu'"),
+        ({"hidden_act": ["gelu"]}, "hidden_act="),
         ({"qkv_bias": False}, "qkv_bias=False"),
         ({"num_channels": 1}, "num_channels=1.*RGB"),
         ({"image_size": [32, 64]}, r"image_size=\[32, 64\]"),
@@ -195,6 +196,10 @@ def test_shards(copy_of, vit_folder):
     index.write_text("{}")
     _refused(folder, "weight_map")
     index.write_text(whole)
+    # A single file goes before shards.
+    (folder / _WEIGHTS).write_bytes(b"")
+    _refused(folder, "is damaged: model.safetensors is truncated")
+    (folder / _WEIGHTS).unlink()
     shutil.copy(shards[0], folder / "twice.safetensors")
     both = json.loads(whole)
     both["weight_map"]["more"] = "twice.safetensors"

@@ -76,12 +76,13 @@ def test_words(ours, theirs, words, blank):
     assert ours.decode(kept) == theirs.decode(kept)
 
 
-# Where NFKC and the table differ: marks of no width, and the full-width tilde.
+# Where NFKC and the table differ: marks of no width, the full-width tilde, and signs that the
+# library's NFKC is too old for. Found by comparing all characters up to U+FFFF.
 _ODD = "\u061c\u1680\u200b\u200c\u200d\u200e\u200f\u2028\u2029\u2581\ufeff\uff5e\ufffd"
 _ORDINARY = st.characters(
     max_codepoint=0xFFFF,
     exclude_categories=["Cs", "Cn", "Co", "Cc", "Cf", "Mn", "Me", "Mc"],
-    exclude_characters=_ODD + "\ua7f1<",
+    exclude_characters=_ODD + "\u32ff\ua7f1\ua7f2\ua7f3\ua7f4\uab69<",
 )
 
 

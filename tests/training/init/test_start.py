@@ -198,10 +198,17 @@ def test_how_pictures_are_prepared(run_config, copy_of, vit_folder):
         image_size=32, fit="stretch", image_mean=(0.1, 0.2, 0.3), image_std=(0.5, 0.25, 1.0)
     )
     assert started.preprocess == want
-    assert sum("crops" in note or "resample=3" in note for note in started.notes) == 2
+    assert sum("crops" in note or "another filter" in note for note in started.notes) == 2
     plain = start(do_normalize=False).preprocess
     assert (plain.image_mean, plain.image_std) == ((0.0,) * 3, (1.0,) * 3)
-    for changes in ({"image_mean": [1]}, {"image_std": [0, 0, 0]}, {"rescale_factor": 1}):
+    for changes in (
+        {"image_mean": [1]},
+        {"image_mean": [10**400, 0, 0]},
+        {"image_std": [0, 0, 0]},
+        {"rescale_factor": 1},
+        {"rescale_factor": 10**400},
+        {"do_rescale": False},
+    ):
         with pytest.raises(ValueError, match=r"init\.vision.*preprocessor_config"):
             start(**changes)
 

@@ -150,6 +150,17 @@ def _check_decoder(theirs, num_answer, masked, check_parity, folder):
     check_parity(ours, theirs, run_ours=run_ours, run_theirs=run_theirs)
 
 
+def test_a_folder_of_another_task(randomise, tmp_path):
+    """Its stack lies one level down; its head is passed over."""
+    theirs = randomise(transformers.T5ForTokenClassification(_their_config(16, 40)))
+    theirs.save_pretrained(tmp_path)
+    weights = open_text(str(tmp_path)).weights(with_decoder=False)
+    want = theirs.transformer.state_dict()
+    assert torch.equal(weights["embedding.weight"], want["shared.weight"])
+    last = f"encoder.block.{_LAYERS - 1}.layer.1.DenseReluDense.wo.weight"
+    assert torch.equal(weights[f"text.layers.{_LAYERS - 1}.mlp.down.weight"], want[last])
+
+
 def test_defaults_are_those_of_transformers():
     from tokenfuse_training.init import hf_text
 

@@ -24,6 +24,8 @@ _RANGES = (
     (0xFF01, 0xFF5E),
 )
 _LOW, _HIGH_BIT = 0xFF, 1 << 31
+# The usual table has 190 KB.
+_MAX_BYTES = 8 << 20
 
 
 class _Table:
@@ -31,7 +33,7 @@ class _Table:
 
     def __init__(self, data: bytes) -> None:
         size = int.from_bytes(data[:4], "little")
-        if len(data) < 4 or size % 4 or not 0 < size <= len(data) - 4:
+        if len(data) < 4 or size % 4 or not 0 < size <= min(len(data) - 4, _MAX_BYTES):
             raise ValueError("no table of characters")
         self._units = np.frombuffer(data, "<u4", size // 4, 4).tolist()
         self._texts = data[4 + size :]

@@ -65,7 +65,8 @@ class HfFolder:
     def __init__(self, path: str, where: str) -> None:
         self.where, self.path = f"{where}={path!r}", pathlib.Path(path)
         # In notes, which a model's card repeats: where it lies is nobody's business.
-        self.name = self.path.absolute().name
+        name = self.path.absolute().name
+        self.name = "".join(c if c.isprintable() else "?" for c in name)
         # Of `os`: what cannot be looked at is no folder either.
         if not path or not os.path.isdir(path):
             raise InitError(
@@ -111,11 +112,12 @@ class HfFolder:
             raise self.error(f"is damaged: {error}") from error
 
     def _shards(self) -> list[str]:
+        # As Hugging Face looks for them: shards only where there is no single file.
+        if os.path.lexists(self.path / _SINGLE):
+            return [_SINGLE]
         index = self.json_file(_INDEX)
         if index is None:
-            if not os.path.lexists(self.path / _SINGLE):
-                raise self._no_weights()
-            return [_SINGLE]
+            raise self._no_weights()
         where = index.get("weight_map")
         files = set(where.values()) if isinstance(where, dict) and where else {None}
         for name in files:

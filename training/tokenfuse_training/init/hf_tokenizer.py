@@ -150,6 +150,6 @@ def _appends_end(part: Any) -> bool:
     return (
         isinstance(first, dict)
         and isinstance(last, dict)
-        and first.get("Sequence", {}).get("id") == "A"
-        and last.get("SpecialToken", {}).get("id") == "</s>"
+        and first.get("Sequence") == {"id": "A", "type_id": 0}
+        and last.get("SpecialToken") == {"id": "</s>", "type_id": 0}
     )

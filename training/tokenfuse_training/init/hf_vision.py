@@ -124,8 +124,7 @@ class HfVision:
         self._names = names
         config.must_be("num_channels", 3, because="pictures are RGB")
         config.must_be("qkv_bias", True, because="the model's attention has these biases")
-        if config["hidden_act"] not in _ACTIVATIONS:
-            raise config.refuse("hidden_act", " or ".join(_ACTIVATIONS))
+        config.must_be("hidden_act", *_ACTIVATIONS, because="the model has no other")
         self._image_size = config.side("image_size")
         self._shape = {
             "patch_size": config.side("patch_size"),

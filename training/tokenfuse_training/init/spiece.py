@@ -7,6 +7,7 @@ every length is checked against what is left.
 from __future__ import annotations
 
 import dataclasses
+import math
 import struct
 from collections.abc import Iterator
 
@@ -102,6 +103,8 @@ def read_spiece(data: bytes, name: str) -> SentencePieces:
                 piece = dict(_fields(_bytes(value)))
                 text = str(_bytes(piece[_TEXT]), "utf-8")
                 (score,) = struct.unpack("<f", _bytes(piece.get(_SCORE, memoryview(bytes(4)))))
+                if not math.isfinite(score):
+                    raise ValueError(f"the score {score} of {text!r}")
                 pieces.append((text, score))
                 user_defined = user_defined or piece.get(_TYPE) == _USER_DEFINED
                 if len(pieces) > _MAX_PIECES:
