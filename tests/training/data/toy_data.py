@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import os
 import signal
@@ -17,9 +18,10 @@ from tokenfuse_training.data.feed import Feed
 from tokenfuse_training.data.plan import Planner
 from tokenfuse_training.data.record import Answer, Record
 from tokenfuse_training.data.scenes.vocabulary import build_tokenizer
+from tokenfuse_training.data.shards import WebDatasetSource
 from tokenfuse_training.errors import BadRecordError
 from tokenfuse_training.tasks.task import Text
-from tokenfuse_training.train_config import StageSettings, TaskSettings
+from tokenfuse_training.train_config import StageSettings, TaskSettings, WebDatasetData
 
 SIZE = 16
 
@@ -155,6 +157,27 @@ def write_shard(path, numbers, **changed: bytes) -> None:
                     info = tarfile.TarInfo(f"{number:06d}.{name}")
                     info.size = len(data)
                     archive.addfile(info, io.BytesIO(data))
+
+
+def source_of(folder, *patterns: str, **changed):
+    settings = {"num_streams": 1, "shuffle": 4, **changed}
+    return WebDatasetSource(
+        WebDatasetData(
+            root=str(folder), shards=patterns or ("cc-{000000..000004}.tar",), **settings
+        )
+    )
+
+
+def take(source, count, stream=0, skip=0, seed=3):
+    return list(itertools.islice(source.open_stream(stream, seed=seed, skip=skip), count))
+
+
+def captions(samples):
+    return [s if isinstance(s, BadRecordError) else s.caption.decode() for s in samples]
+
+
+def digits(*numbers):
+    return sorted(" ".join(str(number)) for number in itertools.chain(*numbers))
 
 
 def stage_of(tasks: dict[str, str], *, steps: int = 1000, batch_size: int = 12) -> StageSettings:
