@@ -13,6 +13,10 @@ _PACKAGES = {"tokenfuse_sdk", "tokenfuse_training", "tokenfuse_export"}
 _DATA = {
     "tokenfuse_sdk": {"py.typed", "_native.pyi", "_cuda.pyi"},
     "tokenfuse_sdk/assets/examples": {"questions.json", *(f"scene{i}.png" for i in range(1, 7))},
+    "tokenfuse_training/recipes": {
+        f"{name}.yaml"
+        for name in ("gqa", "pretrain", "scenes-blind", "scenes-nano", "snli_ve", "vqa2")
+    },
 }
 _BUNDLE = {
     "README.md",
@@ -75,6 +79,13 @@ def test_code_and_data_that_belong_there(files):
         is_bundle = folder.startswith("tokenfuse_sdk/models/") and file.name in _BUNDLE
         is_data = file.name in _DATA.get(folder, ()) or file.as_posix() in compiled
         assert file.suffix == ".py" or is_bundle or is_data, file
+
+
+def test_all_data_is_there(files):
+    inside = {file.as_posix() for file in files}
+    for folder, names in _DATA.items():
+        for name in names:
+            assert f"{folder}/{name}" in inside
 
 
 def test_shipped_bundles_are_whole_and_small(files):

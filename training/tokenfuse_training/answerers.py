@@ -57,6 +57,9 @@ class ModelAnswerer:
         ]
 
     def _one(self, budget: int, tokens: ImageTokens, prefix: str, text: str) -> str | None:
+        # Of a prefix alone, `generate` would write something.
+        if not text.strip():
+            return None
         try:
             if prefix == _ANSWER:
                 return self._model.answer(tokens, text, token_budget=budget).text
@@ -94,6 +97,8 @@ class TorchAnswerer:
         device = next(model.parameters()).device
         prompts: dict[int, list[int]] = {}
         for row, text in enumerate(texts):
+            if not text.strip():
+                continue
             try:
                 prompts[row] = self._coder.prompt_ids(prefix + text)
             except BadRecordError:
