@@ -20,7 +20,7 @@ from tokenfuse_training.errors import CheckpointError, TooManyBadRecordsError
 SMALL = (
     "stages.*.steps=1", "stages.*.batch_size=8", "data.train.num_scenes=40",
     "data.train.num_questions=8", "data.test.num_scenes=25", "evaluate.test.num_questions=210",
-    "evaluate.texts.num_questions=24", "run.record_questions=200", "run.log_steps=1",
+    "evaluate.texts.num_questions=24", "run.record_questions=200", "run.log_steps=1", "model.decoder.max_tokens=4",
     "run.tensorboard=false", "run.device=cpu",
 )  # fmt: skip
 
@@ -175,6 +175,23 @@ def test_a_run_begins_with_a_bundle(trained, tmp_path):
     old, new = (tf.bundle.read_bundle(path).weights for path in (trained[0], tmp_path / "next"))
     assert all(np.abs(new[name].astype(float) - old[name]).max() < 0.02 for name in old)
     assert tf.bundle.read_bundle(tmp_path / "next").precisions is None
+
+
+@pytest.mark.parametrize(
+    ("sets", "words"),
+    [
+        (("model.fusion.kind=concat", "evaluate.test.num_questions=200"), "fusion.kind is concat"),
+        (("data.test.num_scenes=3", "evaluate.test.num_questions=0"), "num_questions is"),
+    ],
+)
+def test_a_model_without_a_record_is_a_bundle_all_the_same(tmp_path, sets, words):
+    output = tmp_path / "out"
+    only = ("stages.describe=null", "evaluate.texts=null", "stages.whole.steps=1")
+    shorter = tuple(value for value in SHORT if value != "evaluate=null")
+    done = run("-o", output, sets=(*shorter, *only, *sets))
+    assert "no record of precisions" in done.stderr
+    assert words in done.stderr
+    assert tf.bundle.read_bundle(output).precisions is None
 
 
 def test_mistakes_are_told_before_anything_is_made(tmp_path):

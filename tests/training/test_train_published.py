@@ -91,7 +91,7 @@ def data(tmp_path_factory) -> pathlib.Path:
 SMALL = (
     "stages.*.batch_size=8", "stages.*.warmup_steps=2", "run.log_steps=2", "run.device=cpu",
     "stages.pretrain.steps=4", "stages.finetune.steps=4", "model.size=nano",
-    "stages.*.ema_decay=0.5", "run.tensorboard=false",
+    "stages.*.ema_decay=0.5", "run.tensorboard=false", "model.decoder.max_tokens=8",
 )  # fmt: skip
 
 

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from tokenfuse_sdk.atomic import write_file
 from tokenfuse_sdk.bundle import MIN_QUESTIONS, write_bundle
-from tokenfuse_sdk.errors import ConfigError
+from tokenfuse_sdk.errors import BundleFormatError, ConfigError, UnsupportedModelError
 from tokenfuse_training.answerers import TorchAnswerer
-from tokenfuse_training.asked_set import AskedSet, config_set
+from tokenfuse_training.asked_set import config_set
 from tokenfuse_training.card import CardFacts, model_card
 from tokenfuse_training.config_file import config_yaml
 from tokenfuse_training.data.coder import TextCoder
@@ -27,6 +27,7 @@ from tokenfuse_training.guesses import guessed
 from tokenfuse_training.loop.log import LOG_NAME
 from tokenfuse_training.loop.ranks import Ranks, join_ranks, on_rank_0
 from tokenfuse_training.model import JointModel, model_from_weights
+from tokenfuse_training.precisions import record_measured
 from tokenfuse_training.progress import bar
 from tokenfuse_training.publish import golden_tensors, stored_weights
 from tokenfuse_training.sampling_plot import plot_sampling
@@ -38,7 +39,7 @@ from tokenfuse_training.train_config import TrainConfig
 if TYPE_CHECKING:
     from tokenfuse_training.loop.trainer import Trainer
 
-__all__ = ["RunOptions", "record_set", "train_config"]
+__all__ = ["RunOptions", "record_precisions", "train_config"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -270,13 +271,21 @@ def _guesses(
     }
 
 
-def record_set(config: TrainConfig, work: pathlib.Path) -> AskedSet | None:
-    """What the record of precisions asks: the first entry of `evaluate`; None where it may not."""
+def record_precisions(config: TrainConfig, options: RunOptions) -> None:
+    """Ask the bundle in every precision what the first entry of `evaluate` asks.
+
+    A model without a record runs in fp32 unless asked: where none can be made, it is said why.
+    """
     count = config.run.record_questions
     if not count or not config.evaluate:
-        return None
+        return
     name, entry = next(iter(config.evaluate.items()))
     count = min(count, entry.num_questions or count)
-    if count < MIN_QUESTIONS:
-        return None
-    return config_set(with_scenes_in(config, work), name, num_questions=count)
+    asked = config_set(with_scenes_in(config, options.work), name, num_questions=count)
+    try:
+        record_measured(options.output, asked)
+    except UnsupportedModelError as error:
+        click.echo(f"no record of precisions: {error}", err=True)
+    except BundleFormatError as error:
+        # Fewer questions than a record needs; the bundle itself was read when it was written.
+        click.echo(f"no record of precisions, which needs {MIN_QUESTIONS}: {error}", err=True)

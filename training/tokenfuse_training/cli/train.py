@@ -61,8 +61,7 @@ def train(
         raise OutputExistsError(f"{output} exists already; pass --overwrite or another --output")
     check_output(output, overwrite=overwrite)
 
-    from tokenfuse_training.precisions import record_measured
-    from tokenfuse_training.run import RunOptions, record_set, train_config
+    from tokenfuse_training.run import RunOptions, record_precisions, train_config
 
     run = RunOptions(
         output=output,
@@ -76,10 +75,5 @@ def train(
     if not done:
         click.echo(f"stopped; run again to go on from {run.work}", err=True)
         return
-    # What its precisions are worth: a model without a record runs in fp32 unless asked.
-    asked = record_set(read, run.work)
-    if asked is None:
-        click.echo("no record of precisions: fewer than 200 questions to ask", err=True)
-    else:
-        record_measured(output, asked)
+    record_precisions(read, run)
     click.echo(f"wrote {output}", err=True)
