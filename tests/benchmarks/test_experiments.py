@@ -1,0 +1,126 @@
+"""The experiments' scripts: runs that stop and go on, the same start for all, and the tables."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import re
+
+import pytest
+
+pytest.importorskip("sklearn")
+import ablations
+import samplers
+import torch
+from common_start import common_beginning
+from run_list import arguments, config_of, run_all
+from step_cost import step_memory
+from tables import ablation_rows, fusion_tables, in_page, mean_and_spread, samples_to
+
+from tokenfuse_sdk.config import FUSION_KINDS
+from tokenfuse_training.sources import open_sources
+from tokenfuse_training.start import begin
+
+SMALL = ["data.train.num_scenes=12", "data.test.num_scenes=4", "run.log_steps=1"]
+SMALL += ["stages.patches.steps=1", "stages.patches.batch_size=2"]
+
+
+def options(folder, *more: str, sets: tuple[str, ...] = ()):
+    given = ["--machine", "here", "--work", str(folder / "work"), "--seeds", "0", *more]
+    given += ["--results", str(folder / "results")]
+    for one in (*SMALL, *sets):
+        given += ["--set", one]
+    return arguments("").parse_args(given)
+
+
+def test_runs_stop_and_go_on_and_are_done_once(tmp_path, monkeypatch):
+    sets = ("stages.answer.steps=2", "stages.answer.batch_size=2")
+    stopped = run_all(
+        ablations.EXPERIMENT, options(tmp_path, "--minutes", "0", "--only", "N = 4", sets=sets)
+    )
+    assert stopped.get("runs") == {} and not stopped.path.exists()
+    done = run_all(ablations.EXPERIMENT, options(tmp_path, "--only", "N = 4", sets=sets))
+    assert list(done.get("runs")) == ["N = 4, seed 0"]
+    run = done.get("runs")["N = 4, seed 0"]
+    assert [step for step, _ in run["losses"]] == [1, 2]
+    assert 0 <= run["low"] <= run["accuracy"] <= run["high"] <= 1
+    assert set(run["by_family"]) <= {"color", "shape", "existence", "counting", "digit"}
+    written = done.path.read_bytes()
+    # Nothing is left to do: nothing is opened.
+    monkeypatch.setattr("run_list.open_sources", None)
+    run_all(ablations.EXPERIMENT, options(tmp_path, "--only", "N = 4", sets=sets))
+    assert done.path.read_bytes() == written
+    assert "| N = 4 |" in ablation_rows(json.loads(written))["latents"]
+
+
+def test_samplers_are_measured_on_the_way(tmp_path):
+    sets = ("stages.mixture.steps=2", "stages.mixture.batch_size=5", "run.checkpoint_steps=1")
+    sets += ("data.half.num_scenes=8", "data.eighth.num_scenes=6")
+    done = run_all(samplers.EXPERIMENT, options(tmp_path, "--only", "difficulty", sets=sets))
+    (run,) = done.get("runs").values()
+    assert [(p["step"], p["samples"]) for p in run["curve"]] == [(1, 5), (2, 10)]
+    for point in run["curve"]:
+        assert set(point["by_task"]) == {"ask", "caption", "complete", "match", "fill"}
+        assert point["accuracy"] == pytest.approx(sum(point["by_task"].values()) / 5)
+
+
+def test_all_methods_begin_with_the_same_encoders_and_decoder():
+    common = config_of("fusion.yaml", ())
+    encoder = {
+        name: torch.full_like(value, 0.5)
+        for name, value in begin(common).model.state_dict().items()
+        if name.startswith("vision.")
+    }
+    models = {
+        kind: common_beginning(
+            config_of("fusion.yaml", (f"model.fusion.kind={kind}",)), common, encoder
+        ).model
+        for kind in FUSION_KINDS
+    }
+    first = models["joint_adaptive"].state_dict()
+    for kind, model in models.items():
+        assert model.config.fusion.kind == kind
+        shared = {n: v for n, v in model.state_dict().items() if not n.startswith("fusion.")}
+        assert set(shared) == {n for n in first if not n.startswith("fusion.")}
+        for name, value in shared.items():
+            torch.testing.assert_close(value, first[name], rtol=0, atol=0)
+            assert not name.startswith("vision.") or (value == 0.5).all()
+
+
+@pytest.mark.skipif(
+    not pathlib.Path("/proc/self/clear_refs").exists(), reason="needs Linux: /proc/self/clear_refs"
+)
+def test_a_wider_step_takes_more_memory(tmp_path):
+    sets = [*SMALL, "stages.answer.batch_size=4", "data.train.families=[]"]
+    config = config_of("fusion.yaml", sets, tmp_path)
+    open_sources(config, ["train"], vision=begin(config).model_config.vision, quiet=True)
+    few = step_memory(config, 1)
+    asked = "stages.answer.tasks.scenes.options.questions=12"
+    many = step_memory(config_of("fusion.yaml", [*sets, asked], tmp_path), 1)
+    assert few["peak_mb"] == pytest.approx(few["before_mb"] + few["step_mb"])
+    assert many["step_mb"] > 1.5 * few["step_mb"] > 0
+
+
+def test_means_and_samples_by_hand():
+    assert mean_and_spread([0.78, 0.80]) == "79.0 ± 1.4"
+    assert mean_and_spread([0.5]) == "50.0"
+    curve = [{"samples": 10, "accuracy": 0.2}, {"samples": 20, "accuracy": 0.6}]
+    assert samples_to(curve, 0.3) == pytest.approx(12.5)
+    assert samples_to(curve, 0.1) == pytest.approx(5.0)
+    assert samples_to(curve, 0.7) is None
+
+
+def test_tables_replace_their_own_marks_and_leave_the_prose(tmp_path):
+    page = tmp_path / "page.md"
+    in_page(page, "Title", {"one": "| a |\n", "two": "| b |\n"})
+    page.write_text(page.read_text().replace("## One", "Words.\n\n## One"))
+    in_page(page, "Title", {"one": "| c \\1 |\n", "two": "| b |\n"})
+    text = page.read_text()
+    assert "Words." in text and "| c \\1 |" in text and "| a |" not in text
+    assert text.count("<!-- table one -->") == 1
+    assert len(re.findall("<!-- end -->", text)) == 2
+
+
+def test_the_paper_size_is_counted_without_any_run():
+    table = fusion_tables({"runs": {}, "costs": {}})["paper-size"]
+    assert "| `joint_adaptive` | 73.5 (36.8) | -48% |" in table
