@@ -166,7 +166,7 @@ def test_tokens_are_kept_and_asked(run, picture, bundle):
         (("flops", "--config", ""), 2, "does not exist"),
         (("train", "scenes-nano", "-o", ""), 2, "the path is empty"),
         (("train", "scenes-nano", "-o", "new", "--work", ""), 2, "the path is empty"),
-        (("train", "scenes-nano", "-o", "new", "--start-from", ""), 2, "the path is empty"),
+        (("train", "scenes-nano", "-o", "new", "--init-text", ""), 2, "the path is empty"),
         (("answer", "{picture}", "--caption", "--candidate", "yes"), 2, "needs a question"),
         (("answer", "{picture}", "is there?", "-m", "none"), 1, "no bundle"),
         (("answer", "{picture}", "is there?", "--device", "cuda"), 1, "CUDA"),
@@ -282,7 +282,7 @@ def test_an_output_that_train_may_not_replace_is_refused_before_the_training(run
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "me.png").write_bytes(b"x")
     (tmp_path / "link").symlink_to(tmp_path / "photos")
-    few = ("--max-minutes", 0.01, "--num-scenes", 1)
+    few = ("--max-minutes", 0.01, "--set", "data.train.num_scenes=1")
     for output in ("photos", "link"):
         code, out, err = run("train", "scenes-nano", "-o", output, "--overwrite", *few)
         assert (code, out) == (1, "")

@@ -139,6 +139,8 @@ def _extra(stage: StageSettings) -> str:
     said = [f"{part} frozen" for part in stage.freeze]
     said += [f"patch labels {stage.patch_weight:g}"] if stage.patch_weight else []
     said += [f"word order {stage.word_order_weight:g}"] if stage.word_order_weight else []
+    if stage.budget_weights:
+        said.append(f"budgets {', '.join(f'{weight:g}' for weight in stage.budget_weights)}")
     return "".join(f"; {one}" for one in said)
 
 
@@ -194,7 +196,7 @@ Config `{config.name}`, seed {config.seed}, {minutes} minutes on {facts.hardware
 
 {_stage_table(config)}
 
-Each step uses one token budget.
+Each step uses one token budget, drawn by the weights in the table or else alike.
 
 {_data_list(facts)}
 {DIGITS if scenes else ""}
