@@ -16,8 +16,8 @@ __all__ = ["golden_outputs"]
 def golden_outputs(
     model: JointModel,
     image_u8: NDArray[np.uint8],
-    text_ids: NDArray[np.int32],
-    answer_ids: NDArray[np.int32],
+    text_ids: NDArray[np.integer],
+    answer_ids: NDArray[np.integer],
     config: PreprocessConfig,
 ) -> dict[str, np.ndarray]:
     """The inputs and the reference's float32 outputs at the full budget.

@@ -61,7 +61,8 @@ def train(
         raise OutputExistsError(f"{output} exists already; pass --overwrite or another --output")
     check_output(output, overwrite=overwrite)
 
-    from tokenfuse_training.run import RunOptions, record_precisions, train_config
+    from tokenfuse_training.publication import record_precisions
+    from tokenfuse_training.run import RunOptions, train_config
 
     run = RunOptions(
         output=output,
@@ -75,5 +76,5 @@ def train(
     if not done:
         click.echo(f"stopped; run again to go on from {run.work}", err=True)
         return
-    record_precisions(read, run)
+    record_precisions(read, work=run.work, output=output)
     click.echo(f"wrote {output}", err=True)

@@ -17,7 +17,7 @@ from tokenfuse_training.data.sample import CodedText, Drawn, Sample, SampleMaker
 from tokenfuse_training.errors import BadRecordError
 from tokenfuse_training.tasks.task import Task
 
-__all__ = ["Collate", "normalise", "term_names"]
+__all__ = ["Collate", "normalise", "padded", "term_names"]
 
 # Of each task and batch, so that messages name what is wrong without filling a log.
 _MAX_MESSAGES = 3
@@ -72,8 +72,8 @@ class Collate:
         return Batch(
             image_u8_BHW3=torch.from_numpy(np.stack([sample.image for sample in samples])),
             image_index_Q=torch.tensor([b for b, _ in texts]),
-            text_QL=_padded([text.prompt for _, text in texts]),
-            target_RA=_padded([ids for _, ids, _ in targets]),
+            text_QL=padded([text.prompt for _, text in texts]),
+            target_RA=padded([ids for _, ids, _ in targets]),
             text_index_R=torch.tensor([q for q, _, _ in targets]),
             weight_R=torch.tensor([weight for _, _, weight in targets], dtype=torch.float32),
             term_R=torch.tensor([self._terms.index(term_Q[q]) for q, _, _ in targets]),
@@ -101,7 +101,8 @@ class Collate:
         return self._batch([sample])
 
 
-def _padded(rows: Sequence[Sequence[int]]) -> Tensor:
+def padded(rows: Sequence[Sequence[int]]) -> Tensor:
+    """Ids of texts, int64, behind the last of each the pad id."""
     ids = np.full((len(rows), max(map(len, rows))), PAD_ID, dtype=np.int64)
     for place, row in zip(ids, rows, strict=True):
         place[: len(row)] = row
