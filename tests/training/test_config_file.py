@@ -7,14 +7,14 @@ import yaml
 
 from tokenfuse_sdk.errors import ConfigError
 from tokenfuse_training.config_file import config_yaml, read_config, recipe_names
-from tokenfuse_training.train_config import (
+from tokenfuse_training.data_settings import (
     DATA_FORMATS,
-    SAMPLERS,
     CocoCaptionsData,
     ScenesData,
     Vqa2Data,
     WebDatasetData,
 )
+from tokenfuse_training.samplers.sampler import SAMPLERS
 
 TEXT = """
 name: mine

@@ -36,9 +36,10 @@ from tokenfuse_training.data.feed import Feed
 from tokenfuse_training.data.plan import Planner
 from tokenfuse_training.data.scenes.vocabulary import build_tokenizer
 from tokenfuse_training.data.shards import WebDatasetSource
+from tokenfuse_training.data_settings import WebDatasetData
 from tokenfuse_training.errors import DataError, TooManyBadRecordsError
+from tokenfuse_training.stage_settings import StageSettings, TaskSettings
 from tokenfuse_training.tasks.make import make_task
-from tokenfuse_training.train_config import StageSettings, TaskSettings, WebDatasetData
 
 
 @pytest.fixture(scope="module")

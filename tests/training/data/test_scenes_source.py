@@ -24,7 +24,7 @@ from tokenfuse_training.data.scenes import (
 from tokenfuse_training.data.scenes import store as store_module
 from tokenfuse_training.data.scenes.source import open_scenes
 from tokenfuse_training.data.scenes.store import StoreSpec, open_store
-from tokenfuse_training.train_config import ScenesData
+from tokenfuse_training.data_settings import ScenesData
 
 VISION = named_config("nano").vision
 

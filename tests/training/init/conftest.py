@@ -10,14 +10,9 @@ import shutil
 import pytest
 import torch
 
-from tokenfuse_training.train_config import (
-    InitSettings,
-    ModelSettings,
-    ScenesData,
-    StageSettings,
-    TaskSettings,
-    TrainConfig,
-)
+from tokenfuse_training.data_settings import ScenesData
+from tokenfuse_training.stage_settings import StageSettings, TaskSettings
+from tokenfuse_training.train_config import InitSettings, ModelSettings, TrainConfig
 
 transformers = pytest.importorskip("transformers")
 

@@ -13,6 +13,7 @@ import torch
 from toy_run import Colors, log_of, stage, toy_config, toy_run, train, trainer_of
 
 from tokenfuse_sdk.errors import ConfigError, NotFiniteError
+from tokenfuse_training.data_settings import DataSettings
 from tokenfuse_training.errors import CheckpointError
 from tokenfuse_training.loop.checkpoints import (
     checkpoint_path,
@@ -20,7 +21,7 @@ from tokenfuse_training.loop.checkpoints import (
     read_checkpoint,
     write_checkpoint,
 )
-from tokenfuse_training.train_config import DataSettings, EvaluateSettings
+from tokenfuse_training.train_config import EvaluateSettings
 
 CONFIG = toy_config(run=toy_run(checkpoint_steps=2, keep_checkpoints=2))
 

@@ -13,13 +13,14 @@ from toy_run import Colors, log_of, stage, toy_config, toy_run, train, trainer_o
 
 from tokenfuse_sdk.errors import ConfigError, NotFiniteError
 from tokenfuse_training.data.record import Record
+from tokenfuse_training.data_settings import DataSettings
 from tokenfuse_training.loop.ema import MovingAverage, decay_at
 from tokenfuse_training.loop.ranks import Ranks
 from tokenfuse_training.loop.stage_run import open_stage
 from tokenfuse_training.loop.throughput import TIMED
 from tokenfuse_training.loop.update import Updater
+from tokenfuse_training.stage_settings import SamplerSettings, TaskSettings
 from tokenfuse_training.start import begin
-from tokenfuse_training.train_config import DataSettings, SamplerSettings, TaskSettings
 
 
 def weights(trainer):

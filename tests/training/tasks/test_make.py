@@ -8,10 +8,10 @@ import pytest
 
 pytest.importorskip("torch")
 from tokenfuse_sdk.errors import ConfigError
+from tokenfuse_training.stage_settings import TaskSettings
 from tokenfuse_training.tasks.fill import Fill
 from tokenfuse_training.tasks.make import make_task
-from tokenfuse_training.tasks.prefixes import PREFIXES
-from tokenfuse_training.train_config import TASKS, TaskSettings
+from tokenfuse_training.tasks.prefixes import PREFIXES, TASKS
 
 
 @pytest.fixture(scope="session")

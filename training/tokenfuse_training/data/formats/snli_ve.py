@@ -13,8 +13,8 @@ from tokenfuse_training.data.formats.json_file import read_json_lines
 from tokenfuse_training.data.formats.picture_path import picture_folder
 from tokenfuse_training.data.formats.pictures import Grouping, PictureSource
 from tokenfuse_training.data.record import Answer, Question
+from tokenfuse_training.data_settings import SnliVeData
 from tokenfuse_training.errors import BadRecordError, DataError
-from tokenfuse_training.train_config import SnliVeData
 
 __all__ = ["LABELS", "open_snli_ve"]
 
