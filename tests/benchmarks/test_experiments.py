@@ -44,7 +44,7 @@ def test_runs_stop_and_go_on_and_are_done_once(tmp_path, monkeypatch):
     run = done.get("runs")["N = 4, seed 0"]
     assert [step for step, _ in run["losses"]] == [1, 2]
     assert 0 <= run["low"] <= run["accuracy"] <= run["high"] <= 1
-    assert set(run["by_family"]) <= {"color", "shape", "existence", "counting", "digit"}
+    assert set(run["by_family"]) <= {"color", "shape", "digit"}
     written = done.path.read_bytes()
     # Nothing is left to do: nothing is opened.
     monkeypatch.setattr("run_list.open_sources", None)
