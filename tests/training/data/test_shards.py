@@ -157,9 +157,37 @@ def test_a_limit_takes_the_first_ones(folder):
     source = source_of(folder, limit=19)
     assert sorted(captions(take(source, 19))) == digits(range(19))
     assert sorted(captions(take(source, 19, skip=38))) == digits(range(19))
-    with pytest.raises(ConfigError, match="the 3 shards"):
-        source_of(folder, limit=19, num_streams=4)
     assert sorted(captions(take(source_of(folder, limit=99), 40))) == ALL
+
+
+@pytest.mark.parametrize(
+    ("sizes", "num_streams", "limit", "taken"),
+    [
+        ((9, 9, 9, 9), 3, 7, (3, 2, 2)),
+        # A small shard leaves its share to the first of the others, then to the next shard.
+        ((9, 1, 9, 9), 3, 9, (5, 1, 3)),
+        ((4, 1, 3, 9), 3, 10, (4, 1, 3, 2)),
+        ((4, 1, 3, 2), 3, 99, (4, 1, 3, 2)),
+        ((9, 9, 9, 9), 1, 12, (9, 3)),
+    ],
+)
+def test_streams_share_a_limit(tmp_path, sizes, num_streams, limit, taken):
+    for shard, size in enumerate(sizes):
+        write_shard(tmp_path / f"{shard}.tar", range(100 * shard, 100 * shard + size))
+    source = source_of(tmp_path, "{0..3}.tar", num_streams=num_streams, limit=limit)
+    # Of 3 epochs: which shards a stream has differs, and a picture comes once in each.
+    read = [captions(take(source, 3 * limit, stream)) for stream in range(num_streams)]
+    expected = digits(*(range(100 * i, 100 * i + n) for i, n in enumerate(taken)))
+    assert sorted({caption for stream in read for caption in stream}) == expected
+    assert all(read)
+    for skip in (1, limit, 2 * limit):
+        fresh = source_of(tmp_path, "{0..3}.tar", num_streams=num_streams, limit=limit)
+        assert captions(take(fresh, limit, skip=skip)) == read[0][skip : skip + limit]
+
+
+def test_a_limit_below_the_streams_is_refused(folder):
+    with pytest.raises(ConfigError, match=r"limit=3 leaves some of num_streams=4"):
+        source_of(folder, limit=3, num_streams=4)
 
 
 def test_a_fingerprint_changes_with_what_is_read(folder, tmp_path):
