@@ -467,6 +467,14 @@ class TrainConfig:
         _names("evaluate", self.evaluate)
         _count(self, "config", "seed", low=0)
         _need(bool(self.stages), "config", "stages", self.stages, "at least one stage")
+        for stage in self.stages:
+            used = [self.data.get(task.data) for task in stage.tasks.values()]
+            if stage.patch_weight and not any(isinstance(data, ScenesData) for data in used):
+                raise ConfigError(
+                    f"stage {stage.name!r}: patch_weight={stage.patch_weight:g} needs the labels "
+                    "of scenes, and no task of the stage has data of the format scenes; set it to "
+                    "0, or add such a task"
+                )
         names = [stage.name for stage in self.stages]
         _need(
             len(set(names)) == len(names), "config", "stages", names, "a name of its own for each"
