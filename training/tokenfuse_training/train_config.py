@@ -108,7 +108,7 @@ class DataSettings:
 
     Args:
         root: the folder that the other paths start from.
-        limit: use the first so many pictures only; 0 for all.
+        limit: use the first so many pictures only; 0 for all. Streams share it evenly.
         max_bad_share: of the records seen, how many may be unusable before it is an error.
     """
 
@@ -314,7 +314,7 @@ class StageSettings:
         fresh_optimizer: begin with new moments; False goes on with those of the stage before.
         freeze: parts that stand still: `image` (what a picture passes before a question is known)
             and `text` (embedding and text encoder).
-        patch_weight: weight of the per-patch labels (scenes only).
+        patch_weight: weight of the per-patch labels, which only scenes have.
         word_order_weight: weight of telling each word's predecessors.
     """
 
