@@ -8,6 +8,7 @@ import json
 import unicodedata
 
 import pytest
+import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,7 +18,6 @@ from tokenfuse_training.errors import InitError
 from tokenfuse_training.init.charsmap import differs_from_nfkc
 from tokenfuse_training.init.tokenizers import num_ids, read_tokenizer
 
-transformers = pytest.importorskip("transformers")
 _TEXT = "the cat what color picture café straße how many circles zebra 42 ½ x² Ⅳ"
 # Ligatures and letters of full width as well.
 _WORDS = (*_TEXT.split(), "\ufb01ne", "\ufb00", "\uff21\uff22\uff23")

@@ -101,7 +101,7 @@ def test_a_damaged_one_is_named_with_the_one_before(folder, damage):
 @contextlib.contextmanager
 def file_size(limit):
     """Files can grow to so many bytes, as on a disk that is full."""
-    resource = pytest.importorskip("resource")
+    resource = pytest.importorskip("resource", reason="needs POSIX's limits")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
     try:
