@@ -10,16 +10,14 @@ import pytest
 import yaml
 
 from tokenfuse_training.config_file import read_config, recipe_names
+from tokenfuse_training.data_settings import DATA_FORMATS
+from tokenfuse_training.run_settings import RunSettings
 from tokenfuse_training.settings import settings_values
+from tokenfuse_training.stage_settings import SamplerSettings, StageSettings, TaskSettings
 from tokenfuse_training.train_config import (
-    DATA_FORMATS,
     EvaluateSettings,
     InitSettings,
     ModelSettings,
-    RunSettings,
-    SamplerSettings,
-    StageSettings,
-    TaskSettings,
     TrainConfig,
 )
 

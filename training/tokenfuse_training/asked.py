@@ -9,8 +9,8 @@ from tokenfuse_sdk.preprocess import decode_image
 from tokenfuse_training.ask import AskedPicture
 from tokenfuse_training.data.record import Answer, Question, Record
 from tokenfuse_training.data.source import IndexedSource, Source
+from tokenfuse_training.data_settings import ScenesData
 from tokenfuse_training.errors import BadRecordError, TooManyBadRecordsError
-from tokenfuse_training.train_config import ScenesData
 
 __all__ = ["SourceQuestions", "drawn_scenes"]
 

@@ -10,8 +10,9 @@ from tokenfuse_sdk.config import VisionConfig
 from tokenfuse_sdk.errors import ConfigError
 from tokenfuse_training.ask import AskedPicture
 from tokenfuse_training.asked import SourceQuestions, drawn_scenes
+from tokenfuse_training.data_settings import DATA_FORMATS, ScenesData
 from tokenfuse_training.settings import nearest
-from tokenfuse_training.train_config import DATA_FORMATS, ScenesData, TrainConfig
+from tokenfuse_training.train_config import TrainConfig
 
 if TYPE_CHECKING:
     from tokenfuse_training.data.source import Source

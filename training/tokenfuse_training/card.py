@@ -9,14 +9,10 @@ from collections.abc import Mapping, Sequence
 from tokenfuse_sdk.config import ModelConfig
 from tokenfuse_training.accuracy import Accuracy
 from tokenfuse_training.card_scenes import DIGITS, LIMITS, WHAT
+from tokenfuse_training.data_settings import DATA_FORMATS, DataSettings, ScenesData
 from tokenfuse_training.evaluate import Evaluation
-from tokenfuse_training.train_config import (
-    DATA_FORMATS,
-    DataSettings,
-    ScenesData,
-    StageSettings,
-    TrainConfig,
-)
+from tokenfuse_training.stage_settings import StageSettings
+from tokenfuse_training.train_config import TrainConfig
 
 __all__ = ["CardFacts", "model_card"]
 

@@ -25,7 +25,7 @@ from tokenfuse_training.data.scenes.labels import NUM_COLOR_LABELS, NUM_KIND_LAB
 from tokenfuse_training.dense import DenseHeads, patch_weights
 from tokenfuse_training.model import JointModel
 from tokenfuse_training.model.attend import widen
-from tokenfuse_training.train_config import StageSettings
+from tokenfuse_training.stage_settings import StageSettings
 from tokenfuse_training.word_order import WordOrderHeads, num_asked
 
 __all__ = ["EXTRA_TERMS", "Losses", "Objective", "image_side", "term_divisors"]

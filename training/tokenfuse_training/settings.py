@@ -1,4 +1,4 @@
-"""From keys and values to the frozen dataclasses of `train_config.py`, and back."""
+"""From keys and values to the frozen dataclasses of settings, and back."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 from tokenfuse_sdk.errors import ConfigError
-from tokenfuse_training.train_config import DATA_FORMATS, DataSettings
+from tokenfuse_training.data_settings import DATA_FORMATS, DataSettings
 
 __all__ = ["nearest", "read_settings", "settings_values"]
 

@@ -8,8 +8,9 @@ from collections.abc import Iterable
 
 from tokenfuse_sdk.config import VisionConfig
 from tokenfuse_training.data.source import Source
+from tokenfuse_training.data_settings import ScenesData
 from tokenfuse_training.progress import bar
-from tokenfuse_training.train_config import ScenesData, TrainConfig
+from tokenfuse_training.train_config import TrainConfig
 
 __all__ = ["open_sources", "with_scenes_in"]
 

@@ -21,7 +21,7 @@ from tokenfuse_sdk.preprocess import decode_image
 from tokenfuse_sdk.sizes import named_config
 from tokenfuse_training.data.open import open_source
 from tokenfuse_training.data.record import Answer, Question
-from tokenfuse_training.train_config import (
+from tokenfuse_training.data_settings import (
     CocoCaptionsData,
     DataSettings,
     GqaData,

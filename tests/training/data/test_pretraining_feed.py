@@ -9,8 +9,8 @@ from toy_data import Hundreds, read
 
 from tokenfuse_training.data.coder import TextCoder
 from tokenfuse_training.data.scenes.vocabulary import build_tokenizer
+from tokenfuse_training.stage_settings import StageSettings, TaskSettings
 from tokenfuse_training.tasks.make import make_task
-from tokenfuse_training.train_config import StageSettings, TaskSettings
 
 
 def test_the_tasks_of_pretraining_run_on_shards_and_on_records_by_number(shards):

@@ -12,7 +12,6 @@ import resource
 import numpy as np
 import pytest
 
-pytest.importorskip("sklearn")
 from tokenfuse_sdk.errors import ConfigError
 from tokenfuse_sdk.sizes import named_config
 from tokenfuse_training.data.record import Answer
@@ -26,8 +25,8 @@ from tokenfuse_training.data.scenes import (
 from tokenfuse_training.data.scenes import store as store_module
 from tokenfuse_training.data.scenes.source import open_scenes
 from tokenfuse_training.data.scenes.store import StoreSpec, open_store
+from tokenfuse_training.data_settings import ScenesData
 from tokenfuse_training.errors import DataError
-from tokenfuse_training.train_config import ScenesData
 
 VISION = named_config("nano").vision
 

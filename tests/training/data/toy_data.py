@@ -19,9 +19,10 @@ from tokenfuse_training.data.plan import Planner
 from tokenfuse_training.data.record import Answer, Record
 from tokenfuse_training.data.scenes.vocabulary import build_tokenizer
 from tokenfuse_training.data.shards import WebDatasetSource
+from tokenfuse_training.data_settings import WebDatasetData
 from tokenfuse_training.errors import BadRecordError
+from tokenfuse_training.stage_settings import StageSettings, TaskSettings
 from tokenfuse_training.tasks.task import Text
-from tokenfuse_training.train_config import StageSettings, TaskSettings, WebDatasetData
 
 SIZE = 16
 

@@ -18,7 +18,7 @@ import time
 
 from toy_run import Colors, stage, toy_config, toy_run, train, trainer_of
 
-from tokenfuse_training.train_config import SamplerSettings, TaskSettings
+from tokenfuse_training.stage_settings import SamplerSettings, TaskSettings
 
 SAMPLER = SamplerSettings(kind="learning_progress", warmup_steps=1, update_steps=2, ahead=3)
 TASKS = {

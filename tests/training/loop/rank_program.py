@@ -39,7 +39,8 @@ from tokenfuse_training.loop.ranks import (
 )
 from tokenfuse_training.loop.spread import local
 from tokenfuse_training.loop.whole_state import fill_optimizer, fill_tensors
-from tokenfuse_training.train_config import RunSettings, SamplerSettings
+from tokenfuse_training.run_settings import RunSettings
+from tokenfuse_training.stage_settings import SamplerSettings
 
 
 def train(job: dict, ranks: Ranks, folder: pathlib.Path) -> dict:

@@ -29,7 +29,7 @@ from tokenfuse_training.loop.whole_state import (
     whole_tensors,
 )
 from tokenfuse_training.model import JointModel
-from tokenfuse_training.train_config import RunSettings
+from tokenfuse_training.run_settings import RunSettings
 
 PICTURES = 7
 STEPS = 4

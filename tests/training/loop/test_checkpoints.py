@@ -13,6 +13,7 @@ import torch
 from toy_run import Colors, log_of, stage, toy_config, toy_run, train, trainer_of
 
 from tokenfuse_sdk.errors import ConfigError, NotFiniteError
+from tokenfuse_training.data_settings import DataSettings
 from tokenfuse_training.errors import CheckpointError
 from tokenfuse_training.loop.checkpoints import (
     checkpoint_path,
@@ -20,7 +21,7 @@ from tokenfuse_training.loop.checkpoints import (
     read_checkpoint,
     write_checkpoint,
 )
-from tokenfuse_training.train_config import DataSettings, EvaluateSettings
+from tokenfuse_training.train_config import EvaluateSettings
 
 CONFIG = toy_config(run=toy_run(checkpoint_steps=2, keep_checkpoints=2))
 
@@ -100,7 +101,7 @@ def test_a_damaged_one_is_named_with_the_one_before(folder, damage):
 @contextlib.contextmanager
 def file_size(limit):
     """Files can grow to so many bytes, as on a disk that is full."""
-    resource = pytest.importorskip("resource")
+    resource = pytest.importorskip("resource", reason="needs POSIX's limits")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
     try:

@@ -18,7 +18,7 @@ from tokenfuse_training.loop.ranks import (
     uses_bf16,
 )
 from tokenfuse_training.loop.spread import clip_gradients
-from tokenfuse_training.train_config import RunSettings
+from tokenfuse_training.run_settings import RunSettings
 
 
 def test_one_rank_needs_no_group():

@@ -13,8 +13,8 @@ from tokenfuse_training.loop.ema import MovingAverage, decay_at
 from tokenfuse_training.loop.ranks import Ranks
 from tokenfuse_training.loop.stage_run import open_stage
 from tokenfuse_training.loop.update import Updater
+from tokenfuse_training.stage_settings import SamplerSettings
 from tokenfuse_training.start import begin
-from tokenfuse_training.train_config import SamplerSettings
 
 
 def test_the_moving_average_is_its_formula():

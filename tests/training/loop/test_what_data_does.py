@@ -10,7 +10,8 @@ from toy_run import Colors, log_of, stage, toy_config, toy_run, train, trainer_o
 
 from tokenfuse_sdk.errors import ConfigError, NotFiniteError
 from tokenfuse_training.data.record import Record
-from tokenfuse_training.train_config import DataSettings, SamplerSettings, TaskSettings
+from tokenfuse_training.data_settings import DataSettings
+from tokenfuse_training.stage_settings import SamplerSettings, TaskSettings
 
 
 def test_bad_records_are_left_out_and_counted(tmp_path):

@@ -7,9 +7,8 @@ import math
 import numpy as np
 import pytest
 
-pytest.importorskip("torch")
 from tokenfuse_training.samplers.difficulty import Difficulty
-from tokenfuse_training.train_config import SamplerSettings
+from tokenfuse_training.stage_settings import SamplerSettings
 
 
 def mean_by_age(values: list[float], decay: float) -> float:

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-pytest.importorskip("torch")
 from tokenfuse_sdk.errors import ConfigError, NotFiniteError
 from tokenfuse_training.errors import CheckpointError
 from tokenfuse_training.samplers.make import make_sampler
+from tokenfuse_training.samplers.sampler import SAMPLERS
 from tokenfuse_training.samplers.share_out import share_out
-from tokenfuse_training.train_config import SAMPLERS, SamplerSettings
+from tokenfuse_training.stage_settings import SamplerSettings
 
 SIZES = (100, 400, 900)
 

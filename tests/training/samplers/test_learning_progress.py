@@ -8,9 +8,8 @@ import math
 import numpy as np
 import pytest
 
-pytest.importorskip("torch")
 from tokenfuse_training.samplers.learning_progress import LearningProgress
-from tokenfuse_training.train_config import SamplerSettings
+from tokenfuse_training.stage_settings import SamplerSettings
 
 
 def quantile(values: list[float], share: float) -> float:

@@ -7,9 +7,8 @@ import math
 import numpy as np
 import pytest
 
-pytest.importorskip("torch")
 from tokenfuse_training.samplers.odm import Odm
-from tokenfuse_training.train_config import SamplerSettings
+from tokenfuse_training.stage_settings import SamplerSettings
 
 
 def epsilon(t: int, num_tasks: int) -> float:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-pytest.importorskip("sklearn")
 from tokenfuse_sdk.errors import ConfigError
 from tokenfuse_sdk.sizes import named_config
 from tokenfuse_training.data.record import Record
 from tokenfuse_training.data.scenes.source import open_scenes
+from tokenfuse_training.data_settings import ScenesData
 from tokenfuse_training.errors import BadRecordError
+from tokenfuse_training.stage_settings import TaskSettings
 from tokenfuse_training.tasks.scenes import ScenesTask
-from tokenfuse_training.train_config import ScenesData, TaskSettings
 
 
 def task(texts: int = 1, **options: object) -> ScenesTask:

@@ -24,8 +24,8 @@ from tokenfuse_training.data.source import Source
 from tokenfuse_training.data.streams import TaskStreams
 from tokenfuse_training.data.workers import Workers
 from tokenfuse_training.errors import DataError
+from tokenfuse_training.stage_settings import StageSettings
 from tokenfuse_training.tasks.task import Task
-from tokenfuse_training.train_config import StageSettings
 
 __all__ = ["Feed"]
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from tokenfuse_sdk.config import VisionConfig
 from tokenfuse_sdk.errors import ConfigError
 from tokenfuse_training.data.source import Source
-from tokenfuse_training.errors import DataError
-from tokenfuse_training.train_config import (
+from tokenfuse_training.data_settings import (
     CocoCaptionsData,
     DataSettings,
     GqaData,
@@ -15,6 +14,7 @@ from tokenfuse_training.train_config import (
     Vqa2Data,
     WebDatasetData,
 )
+from tokenfuse_training.errors import DataError
 
 __all__ = ["open_source"]
 
@@ -24,7 +24,7 @@ def open_source(name: str, settings: DataSettings, *, vision: VisionConfig) -> S
 
     Args:
         name: in the config.
-        settings: one of `train_config.DATA_FORMATS`.
+        settings: one of `data_settings.DATA_FORMATS`.
         vision: the model's image encoder, which scenes are drawn for.
 
     Raises:

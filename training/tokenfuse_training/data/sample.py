@@ -15,8 +15,8 @@ from tokenfuse_training.data.order import generator
 from tokenfuse_training.data.record import Answer, Record
 from tokenfuse_training.data.source import Source
 from tokenfuse_training.errors import BadRecordError
+from tokenfuse_training.stage_settings import StageSettings
 from tokenfuse_training.tasks.task import Task, Text
-from tokenfuse_training.train_config import StageSettings
 
 __all__ = ["CodedText", "Drawn", "Sample", "SampleMaker"]
 

@@ -10,8 +10,8 @@ import re
 from collections.abc import Sequence
 
 from tokenfuse_sdk.errors import ConfigError
+from tokenfuse_training.data_settings import WebDatasetData
 from tokenfuse_training.errors import DataError
-from tokenfuse_training.train_config import WebDatasetData
 
 __all__ = ["named", "shard_paths"]
 

@@ -23,8 +23,8 @@ from tokenfuse_training.data.order import generator
 from tokenfuse_training.data.record import Record
 from tokenfuse_training.data.shard_index import ShardEntry, read_ahead, read_index, read_part
 from tokenfuse_training.data.shard_paths import named, shard_paths
+from tokenfuse_training.data_settings import WebDatasetData
 from tokenfuse_training.errors import BadRecordError, DataError
-from tokenfuse_training.train_config import WebDatasetData
 
 __all__ = ["ShardSample", "WebDatasetSource"]
 

@@ -9,7 +9,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from tokenfuse_training.loop.spread import LAYER_TYPES
-from tokenfuse_training.train_config import RunSettings
+from tokenfuse_training.run_settings import RunSettings
 
 __all__ = ["prepare_layers"]
 

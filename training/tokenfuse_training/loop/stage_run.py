@@ -14,9 +14,10 @@ from tokenfuse_training.data.source import Source
 from tokenfuse_training.loop.ranks import Ranks
 from tokenfuse_training.loop.terms import Terms
 from tokenfuse_training.samplers.make import make_sampler
+from tokenfuse_training.stage_settings import StageSettings, TaskSettings
 from tokenfuse_training.start import Beginning
 from tokenfuse_training.tasks.make import make_task
-from tokenfuse_training.train_config import StageSettings, TaskSettings, TrainConfig
+from tokenfuse_training.train_config import TrainConfig
 
 __all__ = ["StageRun", "open_stage"]
 

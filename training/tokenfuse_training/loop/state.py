@@ -23,8 +23,9 @@ from tokenfuse_training.loop.whole_state import (
     whole_tensors,
 )
 from tokenfuse_training.objective import Objective
+from tokenfuse_training.run_settings import RunSettings
+from tokenfuse_training.stage_settings import StageSettings
 from tokenfuse_training.start import Beginning
-from tokenfuse_training.train_config import RunSettings, StageSettings
 
 __all__ = ["TrainState"]
 

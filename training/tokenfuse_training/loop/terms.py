@@ -10,8 +10,8 @@ from torch import Tensor
 from tokenfuse_training.data.collate import term_names
 from tokenfuse_training.data.plan import StepPlan
 from tokenfuse_training.objective import EXTRA_TERMS
+from tokenfuse_training.stage_settings import StageSettings
 from tokenfuse_training.tasks.task import Task
-from tokenfuse_training.train_config import StageSettings
 
 __all__ = ["Terms"]
 

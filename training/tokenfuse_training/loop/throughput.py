@@ -18,7 +18,8 @@ import torch
 from tokenfuse_sdk.config import ModelConfig
 from tokenfuse_sdk.flops import FlopRow, count_flops
 from tokenfuse_training.data.batch import Batch
-from tokenfuse_training.train_config import RunSettings, StageSettings
+from tokenfuse_training.run_settings import RunSettings
+from tokenfuse_training.stage_settings import StageSettings
 
 __all__ = ["TIMED", "Meter", "Peak", "StepCost", "find_peak"]
 

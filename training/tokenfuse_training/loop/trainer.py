@@ -31,8 +31,9 @@ from tokenfuse_training.loop.throughput import Meter, StepCost, find_peak
 from tokenfuse_training.loop.update import Updater
 from tokenfuse_training.loop.whole_state import whole_tensors
 from tokenfuse_training.loop.window import Window
+from tokenfuse_training.stage_settings import StageSettings
 from tokenfuse_training.start import Beginning
-from tokenfuse_training.train_config import StageSettings, TrainConfig
+from tokenfuse_training.train_config import TrainConfig
 
 __all__ = ["Trainer"]
 

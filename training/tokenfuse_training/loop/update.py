@@ -25,7 +25,7 @@ from tokenfuse_training.loop.spread import clip_gradients, no_sync
 from tokenfuse_training.loop.state import TrainState
 from tokenfuse_training.loop.terms import Terms
 from tokenfuse_training.objective import EXTRA_TERMS, term_divisors
-from tokenfuse_training.train_config import StageSettings
+from tokenfuse_training.stage_settings import StageSettings
 
 __all__ = ["Updated", "Updater"]
 

@@ -14,7 +14,7 @@ from tokenfuse_training.errors import CheckpointError
 from tokenfuse_training.samplers.averages import Averages
 from tokenfuse_training.samplers.checks import check_values, read_count, read_numbers, read_state
 from tokenfuse_training.samplers.softmax import softmax
-from tokenfuse_training.train_config import SamplerSettings
+from tokenfuse_training.stage_settings import SamplerSettings
 
 __all__ = ["Difficulty"]
 

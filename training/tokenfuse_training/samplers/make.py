@@ -10,7 +10,7 @@ from tokenfuse_training.samplers.odm import Odm
 from tokenfuse_training.samplers.proportional import Proportional
 from tokenfuse_training.samplers.sampler import Sampler
 from tokenfuse_training.samplers.stratified import Stratified
-from tokenfuse_training.train_config import SamplerSettings
+from tokenfuse_training.stage_settings import SamplerSettings
 
 __all__ = ["make_sampler"]
 

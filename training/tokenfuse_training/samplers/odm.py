@@ -13,7 +13,7 @@ import numpy as np
 
 from tokenfuse_training.samplers.checks import check_values, read_count, read_numbers, read_state
 from tokenfuse_training.samplers.softmax import softmax
-from tokenfuse_training.train_config import SamplerSettings
+from tokenfuse_training.stage_settings import SamplerSettings
 
 __all__ = ["Odm"]
 

@@ -10,7 +10,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-__all__ = ["Sampler"]
+__all__ = ["SAMPLERS", "Sampler"]
+
+# All that `kind` may be.
+SAMPLERS = ("stratified", "proportional", "difficulty", "odm", "learning_progress")
 
 
 class Sampler(Protocol):

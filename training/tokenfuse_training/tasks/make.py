@@ -9,6 +9,7 @@ from typing import Any
 from tokenfuse_sdk.errors import ConfigError
 from tokenfuse_training.data.coder import TextCoder
 from tokenfuse_training.errors import BadRecordError
+from tokenfuse_training.stage_settings import TaskSettings
 from tokenfuse_training.tasks.caption import Caption
 from tokenfuse_training.tasks.complete import Complete
 from tokenfuse_training.tasks.entail import ENTAIL_WORDS, Entail
@@ -18,7 +19,6 @@ from tokenfuse_training.tasks.match import Match
 from tokenfuse_training.tasks.prefixes import PREFIXES
 from tokenfuse_training.tasks.task import Task
 from tokenfuse_training.tasks.vqa import Vqa
-from tokenfuse_training.train_config import TaskSettings
 
 __all__ = ["make_task"]
 

@@ -6,7 +6,7 @@ the same sign, which is also the one that `Model.answer` of the SDK writes.
 
 from __future__ import annotations
 
-__all__ = ["PREFIXES", "prompt"]
+__all__ = ["PREFIXES", "TASKS", "prompt"]
 
 PREFIXES = {
     "caption": "caption:",
@@ -17,6 +17,9 @@ PREFIXES = {
     "gqa": "answer:",
     "entail": "entail:",
 }
+
+# All that `task` of a stage may be; scenes ask in the words of their own families.
+TASKS = (*PREFIXES, "scenes")
 
 
 def prompt(task: str, text: str) -> str:

@@ -15,8 +15,8 @@ from tokenfuse_sdk.errors import ConfigError
 from tokenfuse_training.data.record import Question, Record, SceneRecord
 from tokenfuse_training.data.scenes.questions import FAMILIES
 from tokenfuse_training.errors import BadRecordError
+from tokenfuse_training.stage_settings import TaskSettings
 from tokenfuse_training.tasks.task import Text
-from tokenfuse_training.train_config import TaskSettings
 
 __all__ = ["ScenesTask"]
 

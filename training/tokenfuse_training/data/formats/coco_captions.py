@@ -13,8 +13,8 @@ from tokenfuse_training.data.formats.entry import need_id, need_name, need_objec
 from tokenfuse_training.data.formats.json_file import read_json
 from tokenfuse_training.data.formats.picture_path import picture_folder
 from tokenfuse_training.data.formats.pictures import Grouping, PictureSource
+from tokenfuse_training.data_settings import CocoCaptionsData
 from tokenfuse_training.errors import BadRecordError, DataError
-from tokenfuse_training.train_config import CocoCaptionsData
 
 __all__ = ["open_coco_captions"]
 

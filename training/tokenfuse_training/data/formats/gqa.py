@@ -14,8 +14,8 @@ from tokenfuse_training.data.formats.json_file import read_json
 from tokenfuse_training.data.formats.picture_path import picture_folder
 from tokenfuse_training.data.formats.pictures import Grouping, PictureSource
 from tokenfuse_training.data.record import Answer, Question
+from tokenfuse_training.data_settings import GqaData
 from tokenfuse_training.errors import BadRecordError, DataError
-from tokenfuse_training.train_config import GqaData
 
 __all__ = ["open_gqa"]
 

@@ -14,7 +14,7 @@ from tokenfuse_training.data.formats.picture_path import picture_folder
 from tokenfuse_training.data.formats.pictures import Grouping, PictureSource
 from tokenfuse_training.data.formats.vqa2_files import NUM_ANSWERS, AnswerFile, QuestionFile
 from tokenfuse_training.data.record import Answer, Question
-from tokenfuse_training.train_config import Vqa2Data
+from tokenfuse_training.data_settings import Vqa2Data
 
 __all__ = ["open_vqa2", "scored_answers"]
 

@@ -12,7 +12,7 @@ from tokenfuse_sdk.errors import ConfigError
 from tokenfuse_training.data.record import Answer, Question, SceneRecord
 from tokenfuse_training.data.scenes.questions import FAMILIES
 from tokenfuse_training.data.scenes.store import SceneStore, StoreSpec, open_store
-from tokenfuse_training.train_config import ScenesData
+from tokenfuse_training.data_settings import ScenesData
 
 __all__ = ["ScenesSource", "open_scenes"]
 

@@ -1,0 +1,42 @@
+"""What every dataclass of settings checks of its values."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from tokenfuse_sdk.errors import ConfigError
+
+__all__ = ["need", "need_counts", "need_names", "need_within"]
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
+
+
+def need(ok: bool, owner: str, name: str, value: object, allowed: str) -> None:
+    """Raise a ConfigError that tells value and what is allowed, unless it is so."""
+    if not ok:
+        raise ConfigError(f"{owner}.{name}={value!r}: need {allowed}")
+
+
+def need_counts(owner: object, where: str, *names: str, low: int = 1) -> None:
+    """Of `owner`, these fields are integers of at least `low`."""
+    for name in names:
+        value = getattr(owner, name)
+        ok = isinstance(value, int) and not isinstance(value, bool) and value >= low
+        need(ok, where, name, value, f"an integer of at least {low}")
+
+
+def need_within(owner: object, where: str, name: str, low: float, high: float) -> None:
+    """Of `owner`, this field is a finite number in the range."""
+    value = getattr(owner, name)
+    ok = isinstance(value, float) and math.isfinite(value) and low <= value <= high
+    need(ok, where, name, value, f"a number from {low:g} to {high:g}")
+
+
+def need_names(where: str, values: Mapping[str, Any]) -> None:
+    """All keys can be parts of a file name and of a path with dots."""
+    for name in values:
+        ok = isinstance(name, str) and _NAME.fullmatch(name) is not None
+        need(ok, where, "name", name, "lower-case letters, digits, `_`, `.` and `-`, at most 64")
