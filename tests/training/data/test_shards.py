@@ -10,7 +10,10 @@ from toy_data import captions, digits, png, source_of, take, write_shard
 
 from tokenfuse_sdk.errors import ConfigError
 from tokenfuse_sdk.preprocess import decode_image
+from tokenfuse_sdk.sizes import named_config
+from tokenfuse_training.config_file import read_config
 from tokenfuse_training.data import shard_index, shard_paths, shards
+from tokenfuse_training.data.open import open_source
 from tokenfuse_training.errors import DataError
 
 NUM_SHARDS, PER_SHARD = 5, 8
@@ -183,6 +186,18 @@ def test_streams_share_a_limit(tmp_path, sizes, num_streams, limit, taken):
     for skip in (1, limit, 2 * limit):
         fresh = source_of(tmp_path, "{0..3}.tar", num_streams=num_streams, limit=limit)
         assert captions(take(fresh, limit, skip=skip)) == read[0][skip : skip + limit]
+
+
+def test_the_documented_trial_of_the_recipe_of_shards(tmp_path):
+    for shard in range(9):
+        write_shard(tmp_path / f"{shard}.tar", range(100 * shard, 100 * shard + 30))
+    sets = ["data.*.limit=200", f"data.*.root={tmp_path}", "data.pairs.shards=['{0..8}.tar']"]
+    config = read_config("pretrain", sets)
+    vision = named_config(config.model.size).vision
+    source = open_source("pairs", config.data["pairs"], vision=vision)
+    assert source.num_streams == config.data["pairs"].num_streams == 8
+    read = [captions(take(source, 25, stream)) for stream in range(8)]
+    assert sum(len(set(stream)) for stream in read) == len({c for s in read for c in s}) == 200
 
 
 def test_a_limit_below_the_streams_is_refused(folder):

@@ -99,7 +99,7 @@ class TextCoder:
 
         [D] One that is too long keeps its first tokens and has no end id, so that the model
         does not learn to stop there. [D] A text with words that the vocabulary does not have is
-        a bad record: the model would learn to write "<unk>".
+        refused: the model would learn to write "<unk>".
 
         Raises:
             BadRecordError: empty, or with words that the vocabulary does not have.
