@@ -69,7 +69,7 @@ def check_onnx(
             standard one, functions, training, more messages than any model has.
     """
     view = memoryview(data)
-    walk = _Walk(WireReader(view, name, _MAX_FIELDS), name, num_data_bytes)
+    walk = _Walk(WireReader(view, name, _MAX_FIELDS, _refusal), name, num_data_bytes)
     return walk.model(len(view))
 
 
@@ -100,6 +100,10 @@ def check_onnx_files(files: Mapping[str, memoryview]) -> dict[str, OnnxFacts]:
             "export the graphs again"
         )
     return facts
+
+
+def _refusal(what: str) -> BundleFormatError:
+    return BundleFormatError(f"{what}; it is no ONNX file of ours or was damaged: export it again")
 
 
 class _Walk:

@@ -9,9 +9,9 @@ a byte says that another one follows.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
-from tokenfuse_sdk.errors import BundleFormatError
+from tokenfuse_sdk.errors import TokenfuseError
 
 __all__ = ["BYTES", "EIGHT_BYTES", "FOUR_BYTES", "VARINT", "Message", "WireReader"]
 
@@ -26,12 +26,22 @@ class Message:
     make of two, the last one or both in one.
     """
 
-    def __init__(self, name: str, *, once: Mapping[int, int], many: Mapping[int, int]) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        once: Mapping[int, int],
+        many: Mapping[int, int],
+        has_others: bool = False,
+    ) -> None:
         """Take a name for messages and the fields, number to kind.
 
-        Numbers come either by themselves or packed in bytes where they may come many times.
+        Numbers come either by themselves or packed in bytes where they may come many times. With
+        `has_others` fields of other numbers are passed over; without, they are refused.
         """
         self.name = name
+        self.has_others = has_others
+        self.numbers = frozenset((*once, *many))
         self.once = frozenset(number << 3 | kind for number, kind in once.items())
         packed = frozenset(number << 3 | BYTES for number in many)
         self.tags = self.once | packed | {number << 3 | kind for number, kind in many.items()}
@@ -44,44 +54,53 @@ class WireReader:
     Attributes:
         data: the file.
         name: for messages.
-        num_left: fields that may still be read: a file of ours has some ten thousand.
+        num_left: fields that may still be read.
+        refusal: from what is wrong with the file to the error: says what to do.
     """
 
     data: memoryview
     name: str
     num_left: int
+    refusal: Callable[[str], TokenfuseError]
 
     def fields(self, begin: int, end: int, message: Message) -> Iterator[tuple[int, int, int]]:
-        """The fields of a message that lies in the file from `begin` to `end`.
+        """The known fields of a message that lies in the file from `begin` to `end`.
 
         Yields:
             The number, then the value of a varint and 0, or where its bytes begin and end.
 
         Raises:
-            BundleFormatError: a varint or a field that does not end inside the message, a field
-                that the message does not have or has twice, or more fields than allowed.
+            TokenfuseError: what `refusal` makes of a varint or a field that does not end inside
+                the message, a field that the message does not have or has twice, or more fields
+                than allowed.
         """
         data, seen, at = self.data, set(), begin
         while at < end:
             self.num_left -= 1
             if self.num_left < 0:
-                raise self.error("has more fields than any model of ours; refused")
+                raise self.error("has more fields than any model that is read; refused")
             tag = data[at]
             at += 1
             if tag >= 0x80:
                 tag, at = self._varint(at - 1, end)
-            if tag not in message.tags:
+            kind = tag & 7
+            is_known = tag in message.tags
+            if not is_known and not (
+                message.has_others
+                and tag >> 3 not in message.numbers
+                and kind in (VARINT, BYTES, *_FIXED)
+            ):
                 raise self.error(
-                    f"has the field {tag >> 3} of kind {tag & 7} in {message.name}, which has none"
+                    f"has the field {tag >> 3} of kind {kind} in {message.name}, which has none"
                 )
             if tag in message.once:
                 if tag in seen:
                     raise self.error(f"has the field {tag >> 3} twice in {message.name}")
                 seen.add(tag)
-            kind = tag & 7
             if kind == VARINT:
                 value, at = self._varint(at, end)
-                yield tag >> 3, value, 0
+                if is_known:
+                    yield tag >> 3, value, 0
                 continue
             if kind == BYTES:
                 length, at = self._varint(at, end)
@@ -92,7 +111,8 @@ class WireReader:
                     f"says that field {tag >> 3} of {message.name} has {length} bytes; "
                     f"{end - at} are left"
                 )
-            yield tag >> 3, at, at + length
+            if is_known:
+                yield tag >> 3, at, at + length
             at += length
 
     def _varint(self, at: int, end: int) -> tuple[int, int]:
@@ -121,8 +141,6 @@ class WireReader:
         except UnicodeDecodeError as error:
             raise self.error(f"has {what} that is not UTF-8: {error.reason}") from error
 
-    def error(self, what: str) -> BundleFormatError:
+    def error(self, what: str) -> TokenfuseError:
         """What is wrong with the file, and what to do."""
-        return BundleFormatError(
-            f"{self.name} {what}; it is no ONNX file of ours or was damaged: export it again"
-        )
+        return self.refusal(f"{self.name} {what}")

@@ -128,6 +128,44 @@ def test_single_values_are_set(path, sets, read):
     assert read(read_config(path, sets))
 
 
+ALIASES = """
+name: mine
+data:
+  a: &a {format: scenes, families: &f [color, digit]}
+  b: *a
+  c: {<<: *a, num_scenes: 5}
+  d: {<<: [{format: scenes, split: val}, *a]}
+stages:
+  - &one
+    name: one
+    steps: 1
+    batch_size: 1
+    sampler: &s {kind: odm}
+    tasks: {t: {task: scenes, data: a}}
+  - {<<: *one, name: two}
+  - {name: three, steps: 1, batch_size: 1, sampler: *s, tasks: {t: {task: scenes, data: b}}}
+"""
+
+
+def test_what_an_alias_repeats_is_set_alone(tmp_path):
+    path = tmp_path / "aliases.yaml"
+    path.write_text(ALIASES)
+    sets = ["data.a.num_scenes=99", "data.c.families.0=shape", "stages.two.sampler.kind=difficulty"]
+    config = read_config(path, [*sets, "stages.one.tasks.t.texts=7"])
+    assert [d.num_scenes for d in config.data.values()] == [99, 10_000, 5, 10_000]
+    # The first of several wins under `<<`, and the mapping's own keys win over all.
+    assert [d.split for d in config.data.values()] == ["train", "train", "train", "val"]
+    color, shape = ("color", "digit"), ("shape", "digit")
+    assert [d.families for d in config.data.values()] == [color, color, shape, color]
+    assert [s.sampler.kind for s in config.stages] == ["odm", "difficulty", "odm"]
+    assert [s.tasks["t"].texts for s in config.stages] == [7, 1, 1]
+
+
+def test_what_a_star_sets_is_set_alone(path):
+    sets = ["stages.*.sampler={kind: odm}", "stages.pretrain.sampler.kind=stratified"]
+    assert [s.sampler.kind for s in read_config(path, sets).stages] == ["stratified", "odm"]
+
+
 def test_values_of_options_are_no_yaml(path):
     config = read_config(path, ["init.text=x"], values={"init.text": "a: b #1", "init.vision": "1"})
     assert (config.init.text, config.init.vision) == ("a: b #1", "1")
@@ -176,6 +214,14 @@ def test_mistakes_are_named(path, sets, words):
         assert word in str(error.value)
 
 
+def unfolding(first, merge):
+    """Ten lines, each of which has the one before it ten times."""
+    lines = [b"a0: &a0 " + first]
+    for i in range(1, 11):
+        lines.append(b"a%d: &a%d " % (i, i) + merge(b",".join([b"*a%d" % (i - 1)] * 10)))
+    return b"\n".join(lines)
+
+
 @pytest.mark.parametrize(
     ("data", "words"),
     [
@@ -187,17 +233,42 @@ def test_mistakes_are_named(path, sets, words):
         (b"a: " + b"[" * 50_000, ["nested too deep"]),
         (b"#" * (1 << 20) + b"\na: 1", ["bytes"]),
         # Ten names that unfold to 10^10 values.
+        (unfolding(b"[1]", lambda names: b"[%s]" % names), ["100,000 values"]),
+        # The same with `<<`: mappings of one key, of which 10^10 would be merged.
+        (unfolding(b"{k: 1}", lambda names: b"{<<: [%s]}" % names), ["a0: no such key"]),
+        # And one large mapping, merged often.
         (
-            b"a0: &a0 [1]\n"
-            + b"".join(
-                b"a%d: &a%d [%s]\n" % (i, i, b",".join([b"*a%d" % (i - 1)] * 10))
-                for i in range(1, 11)
-            ),
+            b"a: &a {%s}\n" % b",".join(b"k%d: 1" % i for i in range(1000))
+            + b"b: {<<: [%s]}\n" % b",".join([b"*a"] * 1000),
             ["100,000 values"],
         ),
-        (b"a: &a [*a]\n", ["100,000 values"]),
+        (b"a: &a [*a]\n", ["nested too deep"]),
+        (b"a: &a {<<: *a, b: {<<: *a}}\n", ["nested too deep"]),
+        # As deep as the one before it, through aliases: no parser's stack is in the way.
+        (
+            b"a0: &a0 1\n" + b"".join(b"a%d: &a%d [*a%d]\n" % (i, i, i - 1) for i in range(1, 99)),
+            ["nested too deep"],
+        ),
+        (b"a: {<<: 1}\n", ["line 1", "`<<` needs keys and values"]),
+        (b"? [1]\n: 2\n", ["line 1", "a key that is no text"]),
     ],
-    ids=["twice", "list", "empty", "bytes", "tag", "deep", "large", "unfolds", "itself"],
+    ids=[
+        "twice",
+        "list",
+        "empty",
+        "bytes",
+        "tag",
+        "deep",
+        "large",
+        "unfolds",
+        "merges",
+        "often",
+        "itself",
+        "merges itself",
+        "deep aliases",
+        "merges a number",
+        "key",
+    ],
 )
 def test_files_that_are_no_config(tmp_path, data, words):
     path = tmp_path / "bad.yaml"

@@ -8,8 +8,6 @@ import sys
 
 import pytest
 
-pytest.importorskip("torch")
-pytest.importorskip("matplotlib")
 from tokenfuse_sdk.errors import OutputPathError
 from tokenfuse_training.errors import DataError
 from tokenfuse_training.sampling_plot import plot_sampling, read_courses

@@ -8,7 +8,6 @@ import json
 import pytest
 from click.testing import CliRunner
 
-pytest.importorskip("sklearn")
 import tokenfuse_sdk as tf
 from tokenfuse_sdk.bundle import read_bundle
 from tokenfuse_sdk.golden import GOLDEN_BOUND, golden_error

@@ -91,7 +91,7 @@ class TorchAnswerer:
         import torch
 
         from tokenfuse_sdk.preprocess import preprocess
-        from tokenfuse_training.data.collate import padded
+        from tokenfuse_training.data.coder import padded
         from tokenfuse_training.errors import BadRecordError
 
         model = self._model
@@ -113,7 +113,7 @@ class TorchAnswerer:
                 rows = list(prompts)
                 for first in range(0, len(rows), self._batch):
                     some = rows[first : first + self._batch]
-                    text_QL = padded([prompts[row] for row in some]).to(device)
+                    text_QL = torch.from_numpy(padded([prompts[row] for row in some])).to(device)
                     f_QND = f_BND[[image_index[row] for row in some]]
                     ids_QA = model.generate(f_QND, text_QL, budget).cpu().numpy()
                     for row, ids in zip(some, ids_QA, strict=True):

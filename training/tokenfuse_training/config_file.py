@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import importlib.resources
-import math
 import os
 import pathlib
-import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tokenfuse_sdk.errors import ConfigError
 from tokenfuse_training.set_value import set_value
 from tokenfuse_training.settings import nearest, read_settings, settings_values
 from tokenfuse_training.train_config import TrainConfig
+from tokenfuse_training.yaml_tree import load_yaml
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
@@ -21,9 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["config_yaml", "read_config", "recipe_names"]
 
 _MAX_BYTES = 1 << 20
-# What aliases may unfold to.
-_MAX_VALUES = 100_000
-_FLOAT = re.compile(r"[-+]?([0-9][0-9_]*)(\.[0-9_]*)?([eE][-+]?[0-9]+)\Z")
 
 
 def _recipes() -> dict[str, Traversable]:
@@ -54,14 +50,14 @@ def read_config(
     Raises:
         ConfigError: names the key, what is allowed, and what may have been meant.
     """
-    tree = _load(_text(source), os.fspath(source))
+    tree = load_yaml(_text(source), os.fspath(source))
     if not isinstance(tree, dict):
         raise ConfigError(f"{os.fspath(source)}: need keys and values at the top, as `name: mine`")
     for one in sets:
         path, equals, value = one.partition("=")
         if not equals:
             raise ConfigError(f"--set {one!r}: need key=value, as `run.device=cpu`")
-        set_value(tree, path.strip(), _load(value, f"--set {path}"))
+        set_value(tree, path.strip(), load_yaml(value, f"--set {path}"))
     for path, given in (values or {}).items():
         set_value(tree, path, given)
     return read_settings(TrainConfig, tree, "")
@@ -99,57 +95,3 @@ def _text(source: str | os.PathLike[str]) -> str:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise ConfigError(f"{name}: need UTF-8 text ({error})") from error
-
-
-def _load(text: str, where: str) -> Any:
-    import yaml
-
-    class Loader(yaml.SafeLoader):
-        """YAML that refuses a key twice, and reads 1e-3 as the number it is."""
-
-        def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
-            node = super().compose_mapping_node(anchor)
-            seen: list[Any] = []
-            for key, _ in node.value:
-                if key.value in seen:
-                    line = key.start_mark.line + 1
-                    raise ConfigError(f"{where}, line {line}: {key.value!r} twice; keep one")
-                seen.append(key.value)
-            return node
-
-    Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789"))
-    try:
-        tree = yaml.load(text, Loader)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{where}: not YAML: {error}") from error
-    except RecursionError as error:
-        raise ConfigError(f"{where}: nested too deep") from error
-    except ValueError as error:
-        if isinstance(error, ConfigError):
-            raise
-        raise ConfigError(f"{where}: {error}") from error
-    _check(tree, where)
-    return tree
-
-
-def _check(tree: object, where: str) -> None:
-    """Only what JSON has too, finite, and of a size that a config has."""
-    left, stack = _MAX_VALUES, [tree]
-    while stack:
-        value = stack.pop()
-        left -= 1
-        if left < 0:
-            raise ConfigError(f"{where}: more than {_MAX_VALUES:,} values; a config has dozens")
-        if isinstance(value, dict):
-            wrong = next((key for key in value if not isinstance(key, str)), None)
-            if wrong is not None:
-                raise ConfigError(f"{where}: the key {wrong!r} is no text; put it in quotes")
-            stack += value.values()
-        elif isinstance(value, list):
-            stack += value
-        elif not (value is None or isinstance(value, str | bool | int | float)):
-            raise ConfigError(
-                f"{where}: {value!r} is a {type(value).__name__}; put it in quotes if it is text"
-            )
-        elif isinstance(value, float) and not math.isfinite(value):
-            raise ConfigError(f"{where}: {value!r} is no finite number")

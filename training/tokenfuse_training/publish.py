@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from tokenfuse_sdk.preprocess import PreprocessConfig
-from tokenfuse_training.data.coder import TextCoder
-from tokenfuse_training.data.collate import padded
+from tokenfuse_training.data.coder import TextCoder, padded
 from tokenfuse_training.data.sample import Drawn, Sample, SampleMaker
 from tokenfuse_training.data.source import Source
 from tokenfuse_training.errors import BadRecordError, DataError
@@ -70,8 +69,8 @@ def golden_tensors(
     return golden_outputs(
         model,
         np.stack([sample.image for sample in samples]),
-        padded([text.prompt for text in texts]).numpy(),
-        padded([text.targets[0][0] for text in texts]).numpy(),
+        padded([text.prompt for text in texts]).astype(np.int32),
+        padded([text.targets[0][0] for text in texts]).astype(np.int32),
         preprocess,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -54,7 +55,8 @@ def _set(at: Any, names: Sequence[str], value: object, path: str, done: str) -> 
         elif isinstance(at, list) and value is None:
             del at[key]
         else:
-            at[key] = value
+            # With `*` there are several, which later ones may set apart.
+            at[key] = copy.deepcopy(value)
 
 
 def _place(items: Sequence[Any], name: str, where: str) -> int:

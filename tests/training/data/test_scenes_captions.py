@@ -7,7 +7,6 @@ import re
 
 import pytest
 
-pytest.importorskip("sklearn")
 from tokenfuse_sdk.errors import ConfigError
 from tokenfuse_training.data.scenes import (
     TASKS,

@@ -7,7 +7,6 @@ import json
 import numpy as np
 import pytest
 
-pytest.importorskip("sklearn")
 from tokenfuse_training.data.scenes import build_split, load_split, save_split, scene_examples
 from tokenfuse_training.data.scenes import dataset as dataset_module
 

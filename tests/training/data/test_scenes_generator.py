@@ -8,7 +8,6 @@ import itertools
 import numpy as np
 import pytest
 
-pytest.importorskip("sklearn")
 from tokenfuse_training.data.scenes import (
     COLORS,
     SHAPES,

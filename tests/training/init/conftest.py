@@ -8,13 +8,14 @@ import random
 import shutil
 
 import pytest
+import sentencepiece
 import torch
+import transformers
 
 from tokenfuse_training.data_settings import ScenesData
+from tokenfuse_training.model.fusion import FusionIteration
 from tokenfuse_training.stage_settings import StageSettings, TaskSettings
 from tokenfuse_training.train_config import InitSettings, ModelSettings, TrainConfig
-
-transformers = pytest.importorskip("transformers")
 
 _WORDS = (
     "the a red blue green cat dog sits on mat what color is left of right how many circles are "
@@ -42,7 +43,6 @@ def vit_folder(tmp_path_factory):
 @pytest.fixture(scope="session")
 def spiece():
     """A unigram model with T5's ids, as the bytes of a spiece.model."""
-    sentencepiece = pytest.importorskip("sentencepiece")
     draw, words = random.Random(0), _WORDS.split()
     lines = [" ".join(draw.choice(words) for _ in range(8)) for _ in range(300)]
     file = io.BytesIO()
@@ -125,3 +125,15 @@ def run_config():
         )
 
     return make
+
+
+@pytest.fixture(scope="session")
+def gates():
+    """The values that a model's gates have."""
+
+    def of(model):
+        layers = [m for m in model.modules() if isinstance(m, FusionIteration)]
+        assert layers
+        return {float(gate.detach()) for layer in layers for gate in (layer.alpha, layer.beta)}
+
+    return of

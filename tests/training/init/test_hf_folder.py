@@ -8,13 +8,13 @@ import shutil
 
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 
 from tokenfuse_training.errors import InitError
 from tokenfuse_training.init.hf_text import open_text
 from tokenfuse_training.init.hf_vision import open_vision
 
-transformers = pytest.importorskip("transformers")
 _WEIGHTS = "model.safetensors"
 
 

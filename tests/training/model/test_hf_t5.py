@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+import transformers
+from transformers.models.t5 import modeling_t5 as t5
 
 from tokenfuse_training.init.hf_text import open_text
 from tokenfuse_training.model.t5 import AnswerDecoder, TextEncoder, relative_buckets
-
-transformers = pytest.importorskip("transformers")
-t5 = pytest.importorskip("transformers.models.t5.modeling_t5")
 
 _VOCAB, _WIDTH, _HEADS, _HEAD_DIM, _MLP, _LAYERS = 61, 40, 5, 12, 72, 3
 

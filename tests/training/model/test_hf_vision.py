@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+import transformers
 
 from tokenfuse_sdk.config import VisionConfig
 from tokenfuse_training.init.hf_vision import open_vision
 from tokenfuse_training.model.vision import VisionEncoder
-
-transformers = pytest.importorskip("transformers")
 
 _VIT = {"hidden_act": "gelu"}
 _SIGLIP = {"hidden_act": "gelu_pytorch_tanh", "vision_use_head": False}

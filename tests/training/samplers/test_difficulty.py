@@ -7,7 +7,6 @@ import math
 import numpy as np
 import pytest
 
-pytest.importorskip("torch")
 from tokenfuse_training.samplers.difficulty import Difficulty
 from tokenfuse_training.stage_settings import SamplerSettings
 

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-pytest.importorskip("torch")
 from tokenfuse_sdk.errors import ConfigError, NotFiniteError
 from tokenfuse_training.errors import CheckpointError
 from tokenfuse_training.samplers.make import make_sampler

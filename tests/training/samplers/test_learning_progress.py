@@ -8,7 +8,6 @@ import math
 import numpy as np
 import pytest
 
-pytest.importorskip("torch")
 from tokenfuse_training.samplers.learning_progress import LearningProgress
 from tokenfuse_training.stage_settings import SamplerSettings
 

@@ -7,7 +7,6 @@ import math
 import numpy as np
 import pytest
 
-pytest.importorskip("torch")
 from tokenfuse_training.samplers.odm import Odm
 from tokenfuse_training.stage_settings import SamplerSettings
 

@@ -8,7 +8,6 @@ import string
 import numpy as np
 import pytest
 
-pytest.importorskip("torch")
 from tokenfuse_training.data.coder import TextCoder
 from tokenfuse_training.data.record import Answer, Question, Record
 

@@ -6,8 +6,6 @@ import collections
 import re
 
 import pytest
-
-pytest.importorskip("torch")
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -7,7 +7,6 @@ import itertools
 
 import pytest
 
-pytest.importorskip("torch")
 from tokenfuse_training.errors import BadRecordError
 from tokenfuse_training.tasks.fill import Fill, draw_spans
 

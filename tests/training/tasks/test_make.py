@@ -6,12 +6,14 @@ import pickle
 
 import pytest
 
-pytest.importorskip("torch")
 from tokenfuse_sdk.errors import ConfigError
+from tokenfuse_training.data.coder import TextCoder
+from tokenfuse_training.data.scenes.vocabulary import build_tokenizer
 from tokenfuse_training.stage_settings import TaskSettings
 from tokenfuse_training.tasks.fill import Fill
 from tokenfuse_training.tasks.make import make_task
 from tokenfuse_training.tasks.prefixes import PREFIXES, TASKS
+from tokenfuse_training.tasks.scenes import ScenesTask
 
 
 @pytest.fixture(scope="session")
@@ -51,10 +53,9 @@ def test_each_is_made_pickles_and_repeats_itself(name, full, make_coder, make_dr
 
 
 def test_scenes_is_made_of_its_own_settings(make_coder):
-    scenes = pytest.importorskip("tokenfuse_training.tasks.scenes")
     settings = TaskSettings(task="scenes", data="x", options={"questions": 2, "stones": 1})
     task = make_task(settings, make_coder("mask"))
-    assert isinstance(task, scenes.ScenesTask)
+    assert isinstance(task, ScenesTask)
     assert set(task.terms) == {"question", "stone"}
 
 
@@ -77,10 +78,6 @@ def test_options(make_coder):
 
 
 def test_a_vocabulary_without_the_tasks_words_is_refused_at_once(make_draw):
-    pytest.importorskip("sklearn")
-    from tokenfuse_training.data.coder import TextCoder
-    from tokenfuse_training.data.scenes.vocabulary import build_tokenizer
-
     coder = TextCoder(
         build_tokenizer().to_str().encode(),
         vocab_size=98,

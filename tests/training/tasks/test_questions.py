@@ -6,7 +6,6 @@ import math
 
 import pytest
 
-pytest.importorskip("torch")
 from tokenfuse_training.data.record import Answer
 from tokenfuse_training.errors import BadRecordError
 from tokenfuse_training.tasks.entail import Entail, entail_word

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-pytest.importorskip("sklearn")
 from tokenfuse_sdk.errors import ConfigError
 from tokenfuse_sdk.sizes import named_config
 from tokenfuse_training.data.record import Record

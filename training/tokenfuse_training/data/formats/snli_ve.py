@@ -15,10 +15,9 @@ from tokenfuse_training.data.formats.pictures import Grouping, PictureSource
 from tokenfuse_training.data.record import Answer, Question
 from tokenfuse_training.data_settings import SnliVeData
 from tokenfuse_training.errors import BadRecordError, DataError
+from tokenfuse_training.tasks.entail import ENTAIL_WORDS
 
-__all__ = ["LABELS", "open_snli_ve"]
-
-LABELS = ("entailment", "neutral", "contradiction")
+__all__ = ["open_snli_ve"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -60,9 +59,9 @@ def open_snli_ve(name: str, settings: SnliVeData) -> PictureSource:
             image_id = need_name(entry, "Flickr30K_ID")
             statement = need_text(entry, "sentence2")
             label = need_text(entry, "gold_label")
-            if label not in LABELS:
+            if label not in ENTAIL_WORDS:
                 # `-` is what SNLI has where its annotators did not agree.
-                raise BadRecordError(f"gold_label={label!r}: need one of {', '.join(LABELS)}")
+                raise BadRecordError(f"gold_label={label!r}: need one of {', '.join(ENTAIL_WORDS)}")
         except BadRecordError as error:
             grouping.damage(f"{where} {error}")
             return
