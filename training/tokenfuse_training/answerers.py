@@ -10,6 +10,8 @@ import numpy as np
 from tokenfuse_sdk.errors import QuestionError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from tokenfuse_sdk import ImageTokens, Model
     from tokenfuse_sdk.preprocess import PreprocessConfig
     from tokenfuse_training.data.coder import TextCoder
@@ -120,7 +122,7 @@ class TorchAnswerer:
         return answers
 
 
-def _padded(ids):
+def _padded(ids: Sequence[Sequence[int]]) -> Tensor:
     import torch
 
     longest = max(map(len, ids))

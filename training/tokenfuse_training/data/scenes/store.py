@@ -137,7 +137,9 @@ def _chunk(spec: StoreSpec, start: int) -> tuple[tuple[np.ndarray, ...], list[by
     return (np.stack(images), np.stack(colors), np.stack(kinds)), lines
 
 
-def _chunks(spec: StoreSpec, num_workers: int) -> Iterator[tuple[tuple[np.ndarray, ...], list]]:
+def _chunks(
+    spec: StoreSpec, num_workers: int
+) -> Iterator[tuple[tuple[np.ndarray, ...], list[bytes]]]:
     starts = range(0, spec.num_scenes, _CHUNK)
     make = functools.partial(_chunk, spec)
     if min(num_workers, len(starts)) == 1:
@@ -151,7 +153,7 @@ def _chunks(spec: StoreSpec, num_workers: int) -> Iterator[tuple[tuple[np.ndarra
 def _write(
     spec: StoreSpec, folder: pathlib.Path, num_workers: int, report: Callable[[int], None]
 ) -> None:
-    arrays: list[np.ndarray] = []
+    arrays: list[np.memmap[Any, Any]] = []
     lengths: list[int] = []
     with (folder / "texts.jsonl").open("wb") as file:
         for parts, lines in _chunks(spec, num_workers):
