@@ -8,7 +8,7 @@ from tokenfuse_sdk.errors import ConfigError, ImageError
 from tokenfuse_sdk.preprocess import decode_image
 from tokenfuse_training.ask import AskedPicture
 from tokenfuse_training.data.record import Answer, Question, Record
-from tokenfuse_training.data.source import IndexedSource, Source
+from tokenfuse_training.data.source import IndexedSource, Source, is_indexed
 from tokenfuse_training.data_settings import ScenesData
 from tokenfuse_training.errors import BadRecordError, TooManyBadRecordsError
 
@@ -40,7 +40,7 @@ class SourceQuestions:
     def __init__(
         self, name: str, source: Source, task: str, *, num_questions: int, max_bad_share: float
     ) -> None:
-        if not hasattr(source, "__len__"):
+        if not is_indexed(source):
             raise ConfigError(
                 f"data set {name!r} is a stream of captions, which asks nothing; evaluate on "
                 "vqa2, gqa, snli_ve or scenes"

@@ -103,6 +103,7 @@ def predictions_json(task: str, predictions: Sequence[tuple[str, str]]) -> bytes
     VQA: a list of `question_id` (a number) and `answer`; GQA: of `questionId` and `prediction`;
     others as VQA, with the id as text.
     """
+    rows: list[dict[str, str | int]]
     if task == "gqa":
         rows = [{"questionId": id_, "prediction": text} for id_, text in predictions]
     else:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from tokenfuse_training.data.record import Question
 from tokenfuse_training.data.scenes.guessing import image_only_majority, question_only_majority
-from tokenfuse_training.data.source import Source
+from tokenfuse_training.data.source import Source, is_indexed
 from tokenfuse_training.errors import BadRecordError
 from tokenfuse_training.evaluate import is_labelled, points
 from tokenfuse_training.tasks.entail import entail_word
@@ -27,6 +27,9 @@ class _Asked:
 
 
 def _asked(source: Source, task: str) -> Iterator[_Asked]:
+    if not is_indexed(source):
+        # A stream asks nothing.
+        return
     for index in range(min(_PICTURES, len(source))):
         try:
             record = source.record(index)

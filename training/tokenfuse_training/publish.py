@@ -12,7 +12,7 @@ from torch import Tensor
 from tokenfuse_sdk.preprocess import PreprocessConfig
 from tokenfuse_training.data.coder import TextCoder, padded
 from tokenfuse_training.data.sample import Drawn, Sample, SampleMaker
-from tokenfuse_training.data.source import Source
+from tokenfuse_training.data.source import Source, is_indexed, is_stream
 from tokenfuse_training.errors import BadRecordError, DataError
 from tokenfuse_training.golden import golden_outputs
 from tokenfuse_training.model import JointModel
@@ -77,9 +77,10 @@ def golden_tensors(
 
 def _samples(maker: SampleMaker, task: str, source: Source, count: int) -> Iterator[Sample]:
     """The first that can be used, at most `count`."""
-    if hasattr(source, "open_stream"):
+    if is_stream(source):
         raws = source.open_stream(0, seed=maker.seed, skip=0)
     else:
+        assert is_indexed(source)
         raws = iter(range(len(source)))
     found = 0
     for position, raw in enumerate(itertools.islice(raws, _TRIES)):

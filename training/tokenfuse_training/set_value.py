@@ -34,6 +34,7 @@ def set_value(tree: dict[str, Any], path: str, value: object) -> None:
 
 
 def _set(at: Any, names: Sequence[str], value: object, path: str, done: str) -> None:
+    keys: list[Any]
     if not isinstance(at, dict | list):
         raise ConfigError(f"--set {path}: {done} is {at!r}, in which there is no {names[0]!r}")
     if names[0] == _EVERY:

@@ -7,14 +7,17 @@ import difflib
 import types
 import typing
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tokenfuse_sdk.errors import ConfigError
 from tokenfuse_training.data_settings import DATA_FORMATS, DataSettings
 
 __all__ = ["nearest", "read_settings", "settings_values"]
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+T = TypeVar("T", bound="DataclassInstance")
 _FORMAT = "format"
 
 
@@ -100,7 +103,7 @@ def _value(kind: Any, value: object, where: str) -> Any:
         }
     if kind is DataSettings:
         return _data(value, where)
-    if dataclasses.is_dataclass(kind):
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         return read_settings(kind, value, where)
     return _plain(kind, value, where)
 

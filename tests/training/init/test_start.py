@@ -60,6 +60,7 @@ def test_settings(run_config):
         ({"text": {"vocab_size": 50}}, {}, "room for 50"),
         ({}, {"image_means": [0.5]}, "did you mean 'image_mean'"),
         ({}, {"image_mean": "x"}, "three finite floats"),
+        ({}, {"image_mean": [10**400, 0, 0]}, "three finite floats"),
         ({}, {"image_size": 32}, "model.vision.image_size"),
     ],
 )

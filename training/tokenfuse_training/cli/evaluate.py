@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -91,7 +91,12 @@ def evaluate(
             num_threads=num_threads,
         ) as model,
     ):
-        facts = {"model": model_name, "data": asked.data, "split": asked.split, "task": asked.task}
+        facts: dict[str, Any] = {
+            "model": model_name,
+            "data": asked.data,
+            "split": asked.split,
+            "task": asked.task,
+        }
         facts |= {"backend": model.backend, "device": model.device, "precision": model.precision}
         with bar("asking", total=asked.num_questions or None) as update:
             done = evaluate_set(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -128,10 +127,11 @@ class TextCoder:
         Raises:
             ConfigError: it has none of these.
         """
-        named = (self._tokenizer.token_id(f"<extra_id_{i}>") for i in itertools.count())
-        sentinels = tuple(itertools.takewhile(lambda id_: id_ is not None, named))
+        sentinels: list[int] = []
+        while (id_ := self._tokenizer.token_id(f"<extra_id_{len(sentinels)}>")) is not None:
+            sentinels.append(id_)
         if sentinels:
-            return sentinels
+            return tuple(sentinels)
         for sign in ("<mask>", "<unk>"):
             id_ = self._tokenizer.token_id(sign)
             if id_ is not None:

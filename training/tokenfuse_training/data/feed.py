@@ -20,7 +20,7 @@ from tokenfuse_training.data.collate import Collate
 from tokenfuse_training.data.order import index_of, mixed
 from tokenfuse_training.data.plan import Planner, StepPlan
 from tokenfuse_training.data.sample import Drawn, SampleMaker
-from tokenfuse_training.data.source import Source
+from tokenfuse_training.data.source import Source, is_indexed, is_stream
 from tokenfuse_training.data.streams import TaskStreams
 from tokenfuse_training.data.workers import Workers
 from tokenfuse_training.errors import DataError
@@ -84,11 +84,11 @@ class Feed:
         self._streams: dict[str, TaskStreams] = {}
         for task, name in data.items():
             source = self._sources[name]
-            if hasattr(source, "open_stream"):
+            if is_stream(source):
                 self._streams[task] = TaskStreams(
                     source, name=name, seed=mixed(*self._key(task)), world_size=world_size
                 )
-            elif not len(source):
+            elif is_indexed(source) and not len(source):
                 raise DataError(f"data {name} has no records; nothing can be trained on it")
         maker = SampleMaker(
             stage=stage,
@@ -169,4 +169,5 @@ class Feed:
         if task in self._streams:
             return self._streams[task].sample(position)
         source = self._sources[self._stage.tasks[task].data]
+        assert is_indexed(source), f"{task}: neither numbers nor streams"
         return index_of(position, len(source), seed=self._key(task))

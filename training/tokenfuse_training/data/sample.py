@@ -13,7 +13,7 @@ from tokenfuse_sdk.preprocess import PreprocessConfig, decode_image, fit_image
 from tokenfuse_training.data.coder import TextCoder
 from tokenfuse_training.data.order import generator
 from tokenfuse_training.data.record import Answer, Record
-from tokenfuse_training.data.source import Source
+from tokenfuse_training.data.source import Source, is_indexed
 from tokenfuse_training.errors import BadRecordError
 from tokenfuse_training.stage_settings import StageSettings
 from tokenfuse_training.tasks.task import Task, Text
@@ -167,7 +167,7 @@ def _other_caption(
     record: Record, source: Source, index: Any, draw: np.random.Generator
 ) -> str | None:
     """A caption of another picture; None where the source has no numbers, or none was found."""
-    if not hasattr(source, "__len__") or len(source) < 2:
+    if not is_indexed(source) or len(source) < 2:
         return None
     own = {caption.strip().lower() for caption in record.captions}
     for _ in range(_OTHER_TRIES):

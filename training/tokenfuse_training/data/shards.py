@@ -208,7 +208,9 @@ class WebDatasetSource:
     def _other(self, own: bytes, following: Iterable[ShardEntry | BadRecordError]) -> bytes | None:
         """[D] The next caption in the stream that differs serves as another picture's."""
         for entry in following:
-            caption = None if isinstance(entry, BadRecordError) else self._caption(entry)
+            if isinstance(entry, BadRecordError):
+                continue
+            caption = self._caption(entry)
             if caption is not None:
                 other = read_part(entry.path, caption)
                 if _is_text(other) and other.strip().lower() not in (b"", own.strip().lower()):

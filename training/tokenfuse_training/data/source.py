@@ -8,11 +8,11 @@ run resumes by its counters alone. Rank r of W takes the positions with p % W ==
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeGuard
 
 from tokenfuse_training.data.record import Record
 
-__all__ = ["IndexedSource", "Source", "StreamSource"]
+__all__ = ["IndexedSource", "Source", "StreamSource", "is_indexed", "is_stream"]
 
 
 class IndexedSource(Protocol):
@@ -65,3 +65,13 @@ class StreamSource(Protocol):
 
 
 Source = IndexedSource | StreamSource
+
+
+def is_indexed(source: Source) -> TypeGuard[IndexedSource]:
+    """Whether its records have numbers."""
+    return hasattr(source, "__len__")
+
+
+def is_stream(source: Source) -> TypeGuard[StreamSource]:
+    """Whether it gives samples in order alone."""
+    return hasattr(source, "open_stream")

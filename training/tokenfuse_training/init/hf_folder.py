@@ -119,7 +119,7 @@ class HfFolder:
         if index is None:
             raise self._no_weights()
         where = index.get("weight_map")
-        files = set(where.values()) if isinstance(where, dict) and where else {None}
+        files: set[Any] = set(where.values()) if isinstance(where, dict) and where else {None}
         for name in files:
             plain = isinstance(name, str) and name == os.path.basename(name)
             if not plain or not name.endswith(".safetensors"):

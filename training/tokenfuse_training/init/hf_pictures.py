@@ -16,9 +16,8 @@ _HALF = (0.5, 0.5, 0.5)
 
 
 def _is_number(value: object) -> bool:
-    ok = isinstance(value, int | float) and not isinstance(value, bool)
     # An integer may be too large for a float.
-    return ok and abs(value) < 1e6  # type: ignore[operator]
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e6
 
 
 def _three(folder: HfFolder, values: dict[str, Any], name: str) -> tuple[float, float, float]:

@@ -6,6 +6,8 @@ wi_1 and wo; block 0 holds the relative position table of a whole stack.
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
 from tokenfuse_sdk.config import DecoderConfig, TextConfig
@@ -81,14 +83,14 @@ class HfText:
         )
         names = ("relative_attention_num_buckets", "relative_attention_max_distance")
         buckets, distance = map(config.integer, names)
-        self._text = {
+        self._text: dict[str, int] = {
             "vocab_size": config.integer("vocab_size"),
             "width": config.integer("d_model"),
             "num_layers": config.integer("num_layers"),
             "num_buckets": buckets,
             "max_distance": distance,
         }
-        self._stack = {
+        self._stack: dict[str, Any] = {
             "num_heads": config.integer("num_heads"),
             "head_dim": config.integer("d_kv"),
             "mlp_dim": config.integer("d_ff"),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor, cat
 
@@ -126,7 +127,7 @@ class HfVision:
         config.must_be("qkv_bias", True, because="the model's attention has these biases")
         config.must_be("hidden_act", *_ACTIVATIONS, because="the model has no other")
         self._image_size = config.side("image_size")
-        self._shape = {
+        self._shape: dict[str, Any] = {
             "patch_size": config.side("patch_size"),
             "width": config.integer("hidden_size"),
             "num_layers": config.integer("num_hidden_layers"),
@@ -138,7 +139,7 @@ class HfVision:
             "eps": config.small("layer_norm_eps"),
         }
 
-    def config(self, image_size: object = None) -> VisionConfig:
+    def config(self, image_size: Any = None) -> VisionConfig:
         """The shape, at the checkpoint's picture size or another.
 
         Raises:
@@ -166,7 +167,8 @@ class HfVision:
         config, names, prefix = self.config(image_size), self._names, self._names.prefix
         width = config.width
         convolution = (width, 3, config.patch_size, config.patch_size)
-        wanted = {"patch.weight": (f"{names.ends['patch']}.weight", convolution)}
+        wanted: dict[str, tuple[str, tuple[int, ...]]] = {}
+        wanted |= {"patch.weight": (f"{names.ends['patch']}.weight", convolution)}
         for ours, (theirs, shape) in _linears(names, config).items():
             wanted[ours] = (theirs, shape)
         weights = {

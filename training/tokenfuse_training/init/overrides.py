@@ -47,11 +47,12 @@ def with_settings(base: ModelConfig, name: str, settings: ModelSettings) -> Mode
     return ModelConfig.from_dict(data)
 
 
-def _numbers(value: object) -> object:
+def _numbers(value: Any) -> Any:
     """A list of numbers as the tuple of floats that `PreprocessConfig` takes."""
     if not isinstance(value, list | tuple):
         return value
-    return tuple(float(v) if isinstance(v, int) and not isinstance(v, bool) else v for v in value)
+    # One that is too large for a float stays, and is refused with its name.
+    return tuple(float(v) if type(v) is int and abs(v) < 1e300 else v for v in value)
 
 
 def preprocess_with(base: PreprocessConfig, values: Mapping[str, Any]) -> PreprocessConfig:

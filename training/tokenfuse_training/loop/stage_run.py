@@ -10,7 +10,7 @@ from typing import Any
 from tokenfuse_training.data.coder import TextCoder
 from tokenfuse_training.data.feed import Feed
 from tokenfuse_training.data.plan import Planner
-from tokenfuse_training.data.source import Source
+from tokenfuse_training.data.source import Source, is_indexed
 from tokenfuse_training.loop.ranks import Ranks
 from tokenfuse_training.loop.terms import Terms
 from tokenfuse_training.samplers.make import make_sampler
@@ -39,7 +39,7 @@ class StageRun:
 
 def _size(task: TaskSettings, source: Source) -> int:
     """Pictures of a task's data set; 0 where nobody says."""
-    return task.size or (len(source) if hasattr(source, "__len__") else 0)
+    return task.size or (len(source) if is_indexed(source) else 0)
 
 
 @contextlib.contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from tokenfuse_sdk.errors import ConfigError
@@ -24,6 +24,13 @@ __all__ = ["make_task"]
 
 # What a task always writes, beside its sign.
 _WRITES = {"match": ("yes", "no"), "entail": tuple(ENTAIL_WORDS.values())}
+# Those that need nothing but their record.
+_PLAIN: dict[str, Callable[[], Task]] = {
+    "caption": Caption,
+    "vqa": Vqa,
+    "gqa": Gqa,
+    "entail": Entail,
+}
 _FILL_OPTIONS = {"share": (0.0, 1.0), "mean_words": (1.0, 100.0)}
 
 
@@ -52,7 +59,7 @@ def make_task(settings: TaskSettings, coder: TextCoder) -> Task:
         return Match(coder)
     if name == "fill":
         return Fill(coder, **_fill_options(options))
-    return {"caption": Caption, "vqa": Vqa, "gqa": Gqa, "entail": Entail}[name]()
+    return _PLAIN[name]()
 
 
 def _fill_options(options: Mapping[str, Any]) -> dict[str, float]:

@@ -25,10 +25,9 @@ _COUNTS = _OPTIONS[:3]
 
 
 def _number(name: str, value: object) -> float:
-    ok = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1e3
-    if not ok:
-        raise ConfigError(f"task scenes: {name}={value!r}: need a number from 0 to 1000")
-    return float(value)
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1e3:
+        return float(value)
+    raise ConfigError(f"task scenes: {name}={value!r}: need a number from 0 to 1000")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

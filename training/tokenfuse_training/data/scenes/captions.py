@@ -108,7 +108,7 @@ def _visible(scene: Scene, rng: Rng, true: bool) -> str | None:
         return f"the {first.phrase} is {direction} the {second.phrase}."
     if rng.chance(50):
         wanted = _description(scene, rng, present=true)
-        return wanted and f"there is {with_article(wanted.words(rng))}."
+        return None if wanted is None else f"there is {with_article(wanted.words(rng))}."
     count = len(scene.objects)
     told = count if true else rng.between(1, 5)
     if not true and told == count:

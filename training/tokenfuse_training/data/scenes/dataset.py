@@ -8,6 +8,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 
@@ -68,8 +69,10 @@ class ScenesSplit:
     questions: tuple[QuestionRow, ...]
 
 
-def scene_questions(scene: Scene, split: str, index: int, *, seed: int, num_questions: int = 8):
-    """The questions of scene `index`, a list of `Question`."""
+def scene_questions(
+    scene: Scene, split: str, index: int, *, seed: int, num_questions: int = 8
+) -> list[Question]:
+    """The questions of scene `index`."""
     rng = Rng(stream_key(seed, split, index, "questions"))
     return ask_questions(scene, rng, num_questions=num_questions)
 
@@ -160,7 +163,7 @@ def save_split(data: ScenesSplit, folder: str | Path) -> None:
         raise
 
 
-def _sync(file) -> None:
+def _sync(file: IO[Any]) -> None:
     file.flush()
     os.fsync(file.fileno())
 

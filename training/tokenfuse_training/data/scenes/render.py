@@ -95,7 +95,9 @@ def _shape_alpha(item: SceneObject, size: int, rows: slice, columns: slice) -> n
     return hits * (256 // (samples * samples))
 
 
-def _half_planes(dx: np.ndarray, dy: np.ndarray, first: int, count: int, apothem: int):
+def _half_planes(
+    dx: np.ndarray, dy: np.ndarray, first: int, count: int, apothem: int
+) -> np.ndarray:
     """How many of `count` half planes, normals `360 / count` degrees apart, hold each sample."""
     total = np.zeros((dy.size, dx.size), dtype=np.int8)
     for k in range(count):

@@ -139,7 +139,9 @@ def _chunk(spec: StoreSpec, start: int) -> tuple[tuple[np.ndarray, ...], list[by
     return (np.stack(images), np.stack(colors), np.stack(kinds)), lines
 
 
-def _chunks(spec: StoreSpec, num_workers: int) -> Iterator[tuple[tuple[np.ndarray, ...], list]]:
+def _chunks(
+    spec: StoreSpec, num_workers: int
+) -> Iterator[tuple[tuple[np.ndarray, ...], list[bytes]]]:
     starts = range(0, spec.num_scenes, _CHUNK)
     make = functools.partial(_chunk, spec)
     if min(num_workers, len(starts)) == 1:

@@ -57,10 +57,10 @@ def words(vocabulary: str = VOCABULARIES[0]) -> tuple[str, ...]:
     if vocabulary not in VOCABULARIES:
         raise ConfigError(f"tokenizer={vocabulary!r}: choose one of {', '.join(VOCABULARIES)}")
     plurals = tuple(f"{shape}s" for shape in SHAPES)
-    groups = (SPECIAL_TOKENS, _PREFIXES, _PUNCTUATION, _ANSWERS, COLORS, SHAPES, plurals)
-    groups = (*groups, DIGITS, _WORDS.split(), INVISIBLE, ("s",))
+    groups = [SPECIAL_TOKENS, _PREFIXES, _PUNCTUATION, _ANSWERS, COLORS, SHAPES, plurals]
+    groups += [DIGITS, tuple(_WORDS.split()), INVISIBLE, ("s",)]
     if vocabulary != VOCABULARIES[0]:
-        groups = (*groups, _PRETRAIN)
+        groups.append(_PRETRAIN)
     return tuple(dict.fromkeys(word for group in groups for word in group))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..rng import Rng
-from ..scene import Scene
+from ..scene import Scene, SceneObject
 from ..vocabulary import COLORS
 from .common import YES_NO, Description, Question, any_kind, kind_words, with_article
 
@@ -55,7 +55,7 @@ def _both(scene: Scene, rng: Rng, answer: str) -> Description:
     return Description(color=rng.choice(COLORS), kind=_kind_of(first, rng))
 
 
-def _kind_of(item, rng: Rng) -> str:
+def _kind_of(item: SceneObject, rng: Rng) -> str:
     return rng.weighted(kind_words(item), (3, 1)[: len(kind_words(item))])
 
 
