@@ -10,8 +10,6 @@ import numpy as np
 from tokenfuse_sdk.errors import QuestionError
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from tokenfuse_sdk import ImageTokens, Model
     from tokenfuse_sdk.preprocess import PreprocessConfig
     from tokenfuse_training.data.coder import TextCoder

@@ -19,7 +19,7 @@ from tokenfuse_training.answerers import TorchAnswerer
 from tokenfuse_training.asked_set import config_set
 from tokenfuse_training.card import CardFacts, model_card
 from tokenfuse_training.data.coder import TextCoder
-from tokenfuse_training.data.source import Source
+from tokenfuse_training.data.source import Source, is_indexed
 from tokenfuse_training.evaluate import Evaluation, evaluate_set
 from tokenfuse_training.guesses import guessed
 from tokenfuse_training.loop.log import LOG_NAME
@@ -70,9 +70,7 @@ def publish_run(
         config=run.config,
         model=beginning.model_config,
         notes=beginning.notes,
-        sizes={
-            name: len(source) for name, source in run.sources.items() if hasattr(source, "__len__")
-        },
+        sizes={name: len(source) for name, source in run.sources.items() if is_indexed(source)},
         seconds=run.seconds,
         hardware=_hardware(run.ranks),
         torch_version=torch.__version__,
@@ -139,7 +137,7 @@ def _guesses(
         task.task: task.data
         for stage in config.stages
         for task in stage.tasks.values()
-        if hasattr(sources[task.data], "__len__")
+        if is_indexed(sources[task.data])
     }
     return {
         name: guessed(entry.task, sources[trained[entry.task]], sources[entry.data])
