@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tokenfuse_sdk.errors import ConfigError
+from tokenfuse_training.task_data import check_asked, check_learned
 
 __all__ = [
     "DATA_FORMATS",
@@ -33,6 +34,7 @@ __all__ = [
     "TrainConfig",
     "Vqa2Data",
     "WebDatasetData",
+    "format_of",
 ]
 
 TASKS = ("caption", "complete", "match", "fill", "vqa", "gqa", "entail", "scenes")
@@ -220,6 +222,12 @@ DATA_FORMATS: dict[str, type[DataSettings]] = {
     "webdataset": WebDatasetData,
     "scenes": ScenesData,
 }
+
+
+def format_of(settings: DataSettings) -> str:
+    """The name of its format; empty where it has none, as that of a test."""
+    names = (name for name, kind in DATA_FORMATS.items() if type(settings) is kind)
+    return next(names, "")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -479,6 +487,14 @@ class TrainConfig:
         users += [(f"evaluate.{name}", asked.data) for name, asked in self.evaluate.items()]
         for where, data in users:
             _need(data in self.data, where, "data", data, f"one of {', '.join(self.data)}")
+        for stage in self.stages:
+            for name, task in stage.tasks.items():
+                where = f"stages.{stage.name}.tasks.{name}"
+                check_learned(where, task.task, task.data, format_of(self.data[task.data]))
+        for name, asked in self.evaluate.items():
+            check_asked(
+                f"evaluate.{name}", asked.task, asked.data, format_of(self.data[asked.data])
+            )
 
     @property
     def num_steps(self) -> int:
