@@ -68,7 +68,7 @@ class ScenesSource:
     @property
     def fingerprint(self) -> str:
         """Name of the store, all that its scenes depend on, and what is left out of them."""
-        asked = f"-{'-'.join(self._families)}" if self._families else ""
+        asked = f"-asked-{'-'.join(self._families)}" if self._families else ""
         return f"{self._spec.key}{asked}{f'-no-{self._hide}' if self._hide else ''}"
 
     def __len__(self) -> int:
