@@ -25,12 +25,7 @@ def measure_questions(run: Run) -> dict[str, Any]:
     beginning = run.beginning
     shape = beginning.model_config
     beginning.model.load_state_dict(run.trained.weights)
-    coder = TextCoder(
-        beginning.tokenizer_json,
-        vocab_size=shape.text.vocab_size,
-        max_text_tokens=shape.text.max_tokens,
-        max_answer_tokens=shape.decoder.max_tokens,
-    )
+    coder = TextCoder.of_model(beginning.tokenizer_json, shape)
     done = evaluate_set(
         TorchAnswerer(beginning.model, coder, beginning.preprocess),
         config_set(run.config, "test", source=run.sources["test"]),

@@ -15,8 +15,9 @@ from tokenfuse_training.data.source import Source
 from tokenfuse_training.loop.ranks import join_ranks
 from tokenfuse_training.loop.stage_run import open_stage
 from tokenfuse_training.objective import EXTRA_TERMS, Objective, term_divisors
+from tokenfuse_training.stage_settings import SamplerSettings, StageSettings
 from tokenfuse_training.start import Beginning
-from tokenfuse_training.train_config import SamplerSettings, StageSettings, TrainConfig
+from tokenfuse_training.train_config import TrainConfig
 
 __all__ = ["held_out_stage", "task_accuracies"]
 

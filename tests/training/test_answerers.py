@@ -31,12 +31,7 @@ def bundle():
 @pytest.fixture(scope="module")
 def reference(bundle):
     config = bundle.config
-    coder = TextCoder(
-        (bundle.path / "tokenizer.json").read_bytes(),
-        vocab_size=config.text.vocab_size,
-        max_text_tokens=config.text.max_tokens,
-        max_answer_tokens=config.decoder.max_tokens,
-    )
+    coder = TextCoder.of_model((bundle.path / "tokenizer.json").read_bytes(), config)
     model = model_from_weights(config, bundle.weights)
     # A batch that does not divide the questions.
     return TorchAnswerer(model, coder, bundle.preprocess, batch=7)

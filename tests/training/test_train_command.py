@@ -15,7 +15,11 @@ from tokenfuse_sdk.errors import BundleExistsError, ConfigError, OutputExistsErr
 from tokenfuse_sdk.golden import GOLDEN_BOUND, golden_error
 from tokenfuse_training.cli.train import train
 from tokenfuse_training.config_file import read_config
-from tokenfuse_training.errors import CheckpointError, TooManyBadRecordsError
+from tokenfuse_training.errors import (
+    CheckpointError,
+    EvaluationError,
+    TooManyBadRecordsError,
+)
 
 SMALL = (
     "stages.*.steps=1", "stages.*.batch_size=8", "data.train.num_scenes=40",
@@ -136,7 +140,10 @@ def test_a_stopped_run_goes_on_to_the_same_weights(short, tmp_path):
     run("-o", output, "--overwrite", sets=SHORT)
     assert weights(output) == weights(short)
     other = (*SHORT, "stages.whole.learning_rate=0.5")
+    config = tmp_path / "out.work" / "config.yaml"
+    before = config.read_bytes()
     refused = run("-o", output, "--overwrite", check=False, sets=other)
+    assert config.read_bytes() == before
     assert isinstance(refused.exception, ConfigError)
     assert "stages.whole.learning_rate (0.001 there, 0.5 here)" in str(refused.exception)
     assert weights(output) == weights(short)
@@ -185,14 +192,45 @@ def test_a_run_begins_with_a_bundle(trained, tmp_path):
         (("data.test.num_scenes=3", "evaluate.test.num_questions=0"), "num_questions is"),
     ],
 )
-def test_a_model_without_a_record_is_a_bundle_all_the_same(tmp_path, sets, words):
+def test_a_model_without_a_record_is_a_bundle_all_the_same(tmp_path, monkeypatch, sets, words):
+    # Of a launcher that was told of no others: one rank trains, and says all there is to say.
+    monkeypatch.setenv("RANK", "1")
     output = tmp_path / "out"
     only = ("stages.describe=null", "evaluate.texts=null", "stages.whole.steps=1")
     shorter = tuple(value for value in SHORT if value != "evaluate=null")
     done = run("-o", output, sets=(*shorter, *only, *sets))
     assert "no record of precisions" in done.stderr
     assert words in done.stderr
+    assert f"wrote {output}" in done.stderr
     assert tf.bundle.read_bundle(output).precisions is None
+
+
+def test_what_cannot_be_evaluated_costs_no_bundle(tmp_path):
+    from published_files import write_gqa
+
+    output = tmp_path / "out"
+    names = write_gqa(tmp_path, [(f"n{i}", "is it?", "yes") for i in range(9)])
+    for picture in (tmp_path / "images").iterdir():
+        picture.unlink()
+    files = ", ".join(f"{key}: {value}" for key, value in names.items())
+    gone = (
+        f"data.gone={{format: gqa, root: {tmp_path}, {files}}}",
+        "evaluate={gone: {task: gqa, data: gone}, test: {task: scenes, data: test}}",
+        "stages.describe=null",
+    )
+    done = run("-o", output, sets=(*SHORT, *gone), check=False)
+    assert isinstance(done.exception, EvaluationError)
+    assert done.exit_code == 1
+    for words in ("evaluate.gone: data gone: 8 of 8 records", "--overwrite", str(output)):
+        assert words in str(done.exception)
+    assert "no record of precisions: evaluate.gone" in done.stderr
+    with tf.load(output, precision="fp32") as model:
+        card = model.card
+    assert "### gone\n\nNot measured: it could not be asked." in card
+    assert str(tmp_path) not in card
+    told = json.loads((tmp_path / "out.work" / "evaluation.json").read_text())
+    assert "8 of 8 records" in told["gone"]["error"]
+    assert told["test"]["accuracy"][0]["num_questions"] > 0
 
 
 def test_mistakes_are_told_before_anything_is_made(tmp_path):

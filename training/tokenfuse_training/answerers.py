@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tokenfuse_sdk.errors import QuestionError
+from tokenfuse_training.ask import PREFIXES
 
 if TYPE_CHECKING:
     from tokenfuse_sdk import ImageTokens, Model
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ModelAnswerer", "TorchAnswerer"]
 
-_ANSWER = "answer: "
+# What `Model.answer` writes by itself.
+_ANSWER = PREFIXES["vqa"]
 
 
 class ModelAnswerer:

@@ -10,7 +10,7 @@ from tokenfuse_sdk.config import VisionConfig
 from tokenfuse_sdk.errors import ConfigError
 from tokenfuse_training.ask import AskedPicture
 from tokenfuse_training.asked import SourceQuestions, drawn_scenes
-from tokenfuse_training.data_settings import DATA_FORMATS, ScenesData
+from tokenfuse_training.data_settings import ScenesData, format_of
 from tokenfuse_training.settings import nearest
 from tokenfuse_training.train_config import TrainConfig
 
@@ -103,7 +103,7 @@ def config_set(
 
     return AskedSet(
         task=entry.task,
-        data=next(key for key, kind in DATA_FORMATS.items() if type(settings) is kind),
+        data=format_of(settings),
         split=settings.split if isinstance(settings, ScenesData) else entry.data,
         seed=settings.seed if isinstance(settings, ScenesData) else 0,
         num_questions=count,

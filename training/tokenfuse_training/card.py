@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from tokenfuse_sdk.config import ModelConfig
 from tokenfuse_training.accuracy import Accuracy
 from tokenfuse_training.card_scenes import DIGITS, LIMITS, WHAT
-from tokenfuse_training.data_settings import DATA_FORMATS, DataSettings, ScenesData
+from tokenfuse_training.data_settings import ScenesData, format_of
 from tokenfuse_training.evaluate import Evaluation
 from tokenfuse_training.stage_settings import StageSettings
 from tokenfuse_training.train_config import TrainConfig
@@ -51,6 +51,7 @@ class CardFacts:
         num_parameters: of the model.
         dtype: of the stored weights.
         evaluations: by name.
+        not_evaluated: entries of `evaluate` that could not be asked.
         guesses: name to rows of a baseline and its accuracy, for those that have any.
     """
 
@@ -64,16 +65,13 @@ class CardFacts:
     num_parameters: int
     dtype: str
     evaluations: Mapping[str, Evaluation]
+    not_evaluated: Sequence[str] = ()
     guesses: Mapping[str, Sequence[tuple[str, float]]] = dataclasses.field(default_factory=dict)
 
 
 def _cell(text: str) -> str:
     """Text of a data set, as a cell of a table."""
     return re.sub(r"[|\s_]+", " ", text).strip()[:80] or "none"
-
-
-def _format_of(settings: DataSettings) -> str:
-    return next(name for name, kind in DATA_FORMATS.items() if type(settings) is kind)
 
 
 def _accuracy_table(accuracies: Sequence[Accuracy]) -> str:
@@ -91,8 +89,8 @@ def _accuracy_table(accuracies: Sequence[Accuracy]) -> str:
 
 def _evaluation(facts: CardFacts, name: str, done: Evaluation) -> str:
     entry = facts.config.evaluate[name]
-    format_name = _format_of(facts.config.data[entry.data])
-    text = [f"### {name}", "", f"{_DATA[format_name]}, data set `{entry.data}`: percent of"]
+    data = _DATA[format_of(facts.config.data[entry.data])]
+    text = [f"### {name}", "", f"{data}, data set `{entry.data}`: percent of"]
     text[-1] += f" {_SCORE[entry.task]}."
     if not done.accuracies:
         return "\n".join([*text, "", "It tells no answers, so there is no accuracy."])
@@ -143,9 +141,8 @@ def _extra(stage: StageSettings) -> str:
 def _data_list(facts: CardFacts) -> str:
     lines = []
     for name, settings in facts.config.data.items():
-        format_name = _format_of(settings)
         size = f", {facts.sizes[name]:,} pictures" if name in facts.sizes else ""
-        lines.append(f"- `{name}`: {_DATA[format_name]}{size}.")
+        lines.append(f"- `{name}`: {_DATA[format_of(settings)]}{size}.")
     return "\n".join(lines)
 
 
@@ -157,6 +154,7 @@ def model_card(facts: CardFacts) -> str:
     began = "\n".join(f"- {note}" for note in facts.notes)
     minutes = f"{facts.seconds / 60:.0f}" if facts.seconds >= 60 else "less than 2"
     parts = [_evaluation(facts, name, done) for name, done in facts.evaluations.items()]
+    parts += [f"### {name}\n\nNot measured: it could not be asked." for name in facts.not_evaluated]
     measured = "\n\n".join(parts) or "Not measured: the config evaluates nothing."
     return f"""---
 license: {"apache-2.0" if scenes else "other"}

@@ -15,6 +15,7 @@ __all__ = [
     "SnliVeData",
     "Vqa2Data",
     "WebDatasetData",
+    "format_of",
 ]
 
 
@@ -136,3 +137,9 @@ DATA_FORMATS: dict[str, type[DataSettings]] = {
     "webdataset": WebDatasetData,
     "scenes": ScenesData,
 }
+
+
+def format_of(settings: DataSettings) -> str:
+    """The name of its format; empty where it has none, as that of a test."""
+    names = (name for name, kind in DATA_FORMATS.items() if type(settings) is kind)
+    return next(names, "")

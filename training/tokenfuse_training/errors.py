@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from tokenfuse_sdk.errors import TokenfuseError
 
-__all__ = ["BadRecordError", "CheckpointError", "DataError", "InitError", "TooManyBadRecordsError"]
+__all__ = [
+    "BadRecordError",
+    "CheckpointError",
+    "DataError",
+    "EvaluationError",
+    "InitError",
+    "TooManyBadRecordsError",
+]
 
 
 class DataError(TokenfuseError, ValueError):
@@ -17,6 +24,10 @@ class BadRecordError(DataError):
 
 class TooManyBadRecordsError(DataError):
     """More records than the stated share cannot be used."""
+
+
+class EvaluationError(TokenfuseError, RuntimeError):
+    """A run is trained and its bundle written, but not all of its evaluation could be done."""
 
 
 class CheckpointError(TokenfuseError, ValueError):

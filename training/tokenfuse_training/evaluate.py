@@ -94,7 +94,9 @@ def is_labelled(task: str, question: Question) -> bool:
 
 def points(task: str, text: str | None, question: Question) -> float:
     """The score of an answer, 0 where there is none; a description must be right in full."""
-    return score("scenes" if task == "describe" else task, text or "", question)
+    if text is None:
+        return 0.0
+    return score("scenes" if task == "describe" else task, text, question)
 
 
 def predictions_json(task: str, predictions: Sequence[tuple[str, str]]) -> bytes:

@@ -1,4 +1,7 @@
-"""What follows a training: evaluation, the card, the bundle, and its record of precisions."""
+"""What follows the last step of a run: evaluation, the bundle, and its record of precisions.
+
+[D] What cannot be evaluated costs no bundle: it is written without that table, and then told.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +17,13 @@ from torch import Tensor
 
 from tokenfuse_sdk.atomic import write_file
 from tokenfuse_sdk.bundle import MIN_QUESTIONS, write_bundle
-from tokenfuse_sdk.errors import BundleFormatError, UnsupportedModelError
+from tokenfuse_sdk.errors import BundleFormatError, TokenfuseError, UnsupportedModelError
 from tokenfuse_training.answerers import TorchAnswerer
 from tokenfuse_training.asked_set import config_set
 from tokenfuse_training.card import CardFacts, model_card
 from tokenfuse_training.data.coder import TextCoder
 from tokenfuse_training.data.source import Source, is_indexed
+from tokenfuse_training.errors import EvaluationError
 from tokenfuse_training.evaluate import Evaluation, evaluate_set
 from tokenfuse_training.guesses import guessed
 from tokenfuse_training.loop.log import LOG_NAME
@@ -29,16 +33,26 @@ from tokenfuse_training.precisions import record_measured
 from tokenfuse_training.progress import bar
 from tokenfuse_training.publish import golden_tensors, stored_weights
 from tokenfuse_training.sampling_plot import plot_sampling
-from tokenfuse_training.sources import with_scenes_in
 from tokenfuse_training.start import Beginning
 from tokenfuse_training.train_config import TrainConfig
 
-__all__ = ["TrainedRun", "publish_run", "record_precisions"]
+__all__ = ["FinishedRun", "publish"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class TrainedRun:
-    """What evaluation and publication need of a run that is done."""
+class FinishedRun:
+    """What evaluation and publication need of a run that is trained.
+
+    Args:
+        config: of the run; scenes have the roots in which they lie.
+        beginning, coder: of the model.
+        sources: of every data set that is learned or asked, by name.
+        ranks: that trained it; only rank 0 publishes.
+        seconds: of training.
+        work: the folder of checkpoints and log.
+        output: the bundle.
+        overwrite: replace a bundle that is there.
+    """
 
     config: TrainConfig
     beginning: Beginning
@@ -46,26 +60,40 @@ class TrainedRun:
     sources: Mapping[str, Source]
     ranks: Ranks
     seconds: float
+    work: pathlib.Path
+    output: pathlib.Path
+    overwrite: bool
 
 
-def publish_run(
-    run: TrainedRun,
-    averaged: Mapping[str, Tensor],
-    *,
-    work: pathlib.Path,
-    output: pathlib.Path,
-    overwrite: bool,
-) -> None:
-    """Evaluate the averaged weights and write the bundle; what was measured stays in `work` too."""
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _Evaluated:
+    """By name of `evaluate`: what came out, what guesses get, or why there is nothing."""
+
+    done: dict[str, Evaluation] = dataclasses.field(default_factory=dict)
+    guesses: dict[str, list[tuple[str, float]]] = dataclasses.field(default_factory=dict)
+    failed: dict[str, Exception] = dataclasses.field(default_factory=dict)
+
+
+def publish(run: FinishedRun, averaged: Mapping[str, Tensor]) -> None:
+    """Evaluate, write the bundle, and ask it in every precision.
+
+    Args:
+        run: that is trained.
+        averaged: its weights.
+
+    Raises:
+        EvaluationError: the bundle is written, but not all of `evaluate` could be done.
+        TokenfuseError: the bundle cannot be written.
+    """
     beginning = run.beginning
     weights = stored_weights(averaged)
     # What is published is what is measured: rounded as it is stored.
     reference = model_from_weights(beginning.model_config, weights)
     golden = golden_tensors(reference, run.config, run.sources, run.coder, beginning.preprocess)
-    evaluations = _evaluations(run, reference.to(run.ranks.device))
-    _write_evaluations(work / "evaluation.json", evaluations)
+    evaluated = _evaluate(run, reference.to(run.ranks.device))
+    _write_evaluations(run.work / "evaluation.json", evaluated)
     if any(len(stage.tasks) > 1 for stage in run.config.stages):
-        plot_sampling(work / LOG_NAME, work / "sampling.png")
+        plot_sampling(run.work / LOG_NAME, run.work / "sampling.png")
     facts = CardFacts(
         config=run.config,
         model=beginning.model_config,
@@ -76,19 +104,24 @@ def publish_run(
         torch_version=torch.__version__,
         num_parameters=sum(array.size for array in weights.values()),
         dtype=str(next(iter(weights.values())).dtype),
-        evaluations=evaluations,
-        guesses=_guesses(run.config, run.sources),
+        evaluations=evaluated.done,
+        not_evaluated=tuple(evaluated.failed),
+        guesses=evaluated.guesses,
     )
     write_bundle(
-        output,
+        run.output,
         config=beginning.model_config,
         preprocess=beginning.preprocess,
         tokenizer_json=beginning.tokenizer_json.decode(),
         weights=weights,
         card=model_card(facts),
         golden=golden,
-        overwrite=overwrite,
+        overwrite=run.overwrite,
     )
+    _record_precisions(run, evaluated)
+    click.echo(f"wrote {run.output}", err=True)
+    if evaluated.failed:
+        raise _told(run, evaluated.failed)
 
 
 def _hardware(ranks: Ranks) -> str:
@@ -98,69 +131,90 @@ def _hardware(ranks: Ranks) -> str:
     return f"{many}{platform.machine()}, {torch.get_num_threads()} threads, {ranks.device.type}"
 
 
-def _evaluations(run: TrainedRun, model: JointModel) -> dict[str, Evaluation]:
-    beginning = run.beginning
-    answerer = TorchAnswerer(model, run.coder, beginning.preprocess)
-    done: dict[str, Evaluation] = {}
-    for name, entry in run.config.evaluate.items():
-        asked = config_set(run.config, name, source=run.sources[entry.data])
-        with bar(f"testing {name}", total=asked.num_questions or None) as update:
-            done[name] = evaluate_set(
-                answerer,
-                asked,
-                vision=beginning.model_config.vision,
-                token_budgets=beginning.model_config.fusion.token_budgets,
-                report=lambda count, show=update: show(completed=count),
-            )
-            count = len(done[name].predictions)
-            update(total=count, completed=count)
+def _evaluate(run: FinishedRun, model: JointModel) -> _Evaluated:
+    answerer = TorchAnswerer(model, run.coder, run.beginning.preprocess)
+    evaluated = _Evaluated()
+    for name in run.config.evaluate:
+        try:
+            done, guesses = _evaluation(run, answerer, name), _guesses(run, name)
+        except Exception as error:  # Raised behind the bundle: days of training are worth more.
+            evaluated.failed[name] = error
+        else:
+            evaluated.done[name], evaluated.guesses[name] = done, guesses
+    return evaluated
+
+
+def _evaluation(run: FinishedRun, answerer: TorchAnswerer, name: str) -> Evaluation:
+    model = run.beginning.model_config
+    asked = config_set(run.config, name, source=run.sources[run.config.evaluate[name].data])
+    with bar(f"testing {name}", total=asked.num_questions or None) as update:
+        done = evaluate_set(
+            answerer,
+            asked,
+            vision=model.vision,
+            token_budgets=model.fusion.token_budgets,
+            report=lambda count: update(completed=count),
+        )
+        count = len(done.predictions)
+        update(total=count, completed=count)
     return done
 
 
-def _write_evaluations(path: pathlib.Path, evaluations: Mapping[str, Evaluation]) -> None:
-    value = {
+def _guesses(run: FinishedRun, name: str) -> list[tuple[str, float]]:
+    """Where the entry's task was trained on another data set."""
+    entry = run.config.evaluate[name]
+    trained = {task.task: task.data for stage in run.config.stages for task in stage.tasks.values()}
+    data = trained.get(entry.task, entry.data)
+    if data == entry.data:
+        return []
+    return guessed(entry.task, run.sources[data], run.sources[entry.data])
+
+
+def _write_evaluations(path: pathlib.Path, evaluated: _Evaluated) -> None:
+    value: dict[str, object] = {
         name: {
             "accuracy": [accuracy.to_dict() for accuracy in done.accuracies],
             "num_bad_pictures": done.num_bad,
             "num_refused": done.num_refused,
         }
-        for name, done in evaluations.items()
+        for name, done in evaluated.done.items()
     }
+    value |= {name: {"error": str(error)} for name, error in evaluated.failed.items()}
     write_file(path, json.dumps(value, indent=2).encode() + b"\n")
 
 
-def _guesses(
-    config: TrainConfig, sources: Mapping[str, Source]
-) -> dict[str, list[tuple[str, float]]]:
-    """For each entry of `evaluate` whose task was trained on another data set."""
-    trained = {
-        task.task: task.data
-        for stage in config.stages
-        for task in stage.tasks.values()
-        if is_indexed(sources[task.data])
-    }
-    return {
-        name: guessed(entry.task, sources[trained[entry.task]], sources[entry.data])
-        for name, entry in config.evaluate.items()
-        if entry.task in trained and trained[entry.task] != entry.data
-    }
-
-
-def record_precisions(config: TrainConfig, *, work: pathlib.Path, output: pathlib.Path) -> None:
+def _record_precisions(run: FinishedRun, evaluated: _Evaluated) -> None:
     """Ask the bundle in every precision what the first entry of `evaluate` asks.
 
     A model without a record runs in fp32 unless asked: where none can be made, it is said why.
     """
-    count = config.run.record_questions
-    if not count or not config.evaluate:
+    count = run.config.run.record_questions
+    if not count or not run.config.evaluate:
         return
-    name, entry = next(iter(config.evaluate.items()))
+    name, entry = next(iter(run.config.evaluate.items()))
+    if name in evaluated.failed:
+        click.echo(f"no record of precisions: evaluate.{name} could not be asked", err=True)
+        return
     count = min(count, entry.num_questions or count)
-    asked = config_set(with_scenes_in(config, work), name, num_questions=count)
+    source = run.sources[entry.data]
     try:
-        record_measured(output, asked)
+        record_measured(
+            run.output, config_set(run.config, name, num_questions=count, source=source)
+        )
     except UnsupportedModelError as error:
         click.echo(f"no record of precisions: {error}", err=True)
     except BundleFormatError as error:
         # Fewer questions than a record needs; the bundle itself was read when it was written.
         click.echo(f"no record of precisions, which needs {MIN_QUESTIONS}: {error}", err=True)
+
+
+def _told(run: FinishedRun, failed: Mapping[str, Exception]) -> Exception:
+    for error in failed.values():
+        # A mistake of ours, or memory that ran out: with its trace.
+        if not isinstance(error, TokenfuseError | OSError):
+            return error
+    said = "; ".join(f"evaluate.{name}: {error}" for name, error in failed.items())
+    return EvaluationError(
+        f"{run.output} is written, but its card lacks what could not be evaluated. {said}\n"
+        "Mend that and run the same command with --overwrite: what is trained stays"
+    )

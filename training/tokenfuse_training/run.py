@@ -1,11 +1,11 @@
-"""A whole run of a config: data, training, evaluation, and the bundle."""
+"""A whole run of a config: data, training, evaluation, the bundle and its record."""
 
 from __future__ import annotations
 
 import dataclasses
 import pathlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -15,15 +15,13 @@ from tokenfuse_training.config_file import config_yaml
 from tokenfuse_training.data.coder import TextCoder
 from tokenfuse_training.data.source import Source
 from tokenfuse_training.loop.ranks import Ranks, join_ranks, on_rank_0
+from tokenfuse_training.loop.trainer import Trainer
 from tokenfuse_training.progress import bar
-from tokenfuse_training.publication import TrainedRun, publish_run
+from tokenfuse_training.publication import FinishedRun, publish
 from tokenfuse_training.sources import open_sources, with_scenes_in
 from tokenfuse_training.start import Beginning, begin
 from tokenfuse_training.tasks.make import make_task
 from tokenfuse_training.train_config import TrainConfig
-
-if TYPE_CHECKING:
-    from tokenfuse_training.loop.trainer import Trainer
 
 __all__ = ["RunOptions", "train_config"]
 
@@ -46,54 +44,47 @@ class RunOptions:
 
 
 def train_config(config: TrainConfig, options: RunOptions) -> bool:
-    """Train, evaluate and write the bundle.
+    """Train, evaluate, write the bundle and record its precisions.
 
-    Under `torchrun` every rank calls it; rank 0 evaluates and writes.
+    Under `torchrun` every rank calls it; rank 0 evaluates, writes, and says what was done.
 
     Returns:
         False when `max_minutes` came first.
 
     Raises:
+        EvaluationError: the bundle is written, but not all of `evaluate` could be done.
         TokenfuseError: as it says; the checkpoints stay.
     """
     # Scenes are drawn into the work folder; its name decides nothing that is learned.
     placed = with_scenes_in(config, options.work)
     beginning = begin(config)
-    coder = _coder(beginning)
+    coder = TextCoder.of_model(beginning.tokenizer_json, beginning.model_config)
     _check_tasks(config, coder)
     with join_ranks(config.run) as ranks:
         sources = _sources(placed, beginning, ranks)
-        if ranks.rank == 0:
-            options.work.mkdir(parents=True, exist_ok=True)
-            write_file(options.work / "config.yaml", config_yaml(config).encode())
-        trainer = _trained(placed, beginning, sources, ranks, options)
-        if trainer is None:
+        trainer = Trainer(placed, beginning, sources, ranks=ranks, directory=options.work)
+        # Behind the trainer, which refuses to go on with another run's folder.
+        on_rank_0(lambda: _write_config(config, options.work))
+        if not _train(trainer, options.max_minutes):
+            if ranks.rank == 0:
+                click.echo(f"stopped; run again to go on from {options.work}", err=True)
             return False
         averaged = trainer.averaged_weights()
     # The others are done: evaluation may take longer than ranks wait for one another.
     if ranks.rank == 0:
-        run = TrainedRun(
+        run = FinishedRun(
             config=placed,
             beginning=beginning,
             coder=coder,
             sources=sources,
             ranks=ranks,
             seconds=trainer.seconds,
+            work=options.work,
+            output=options.output,
+            overwrite=options.overwrite,
         )
-        publish_run(
-            run, averaged, work=options.work, output=options.output, overwrite=options.overwrite
-        )
+        publish(run, averaged)
     return True
-
-
-def _coder(beginning: Beginning) -> TextCoder:
-    config = beginning.model_config
-    return TextCoder(
-        beginning.tokenizer_json,
-        vocab_size=config.text.vocab_size,
-        max_text_tokens=config.text.max_tokens,
-        max_answer_tokens=config.decoder.max_tokens,
-    )
 
 
 def _check_tasks(config: TrainConfig, coder: TextCoder) -> None:
@@ -121,28 +112,24 @@ def _sources(config: TrainConfig, beginning: Beginning, ranks: Ranks) -> dict[st
     return open_all(trained + (asked if ranks.rank == 0 else []), ranks.world_size > 1)
 
 
-def _trained(
-    config: TrainConfig,
-    beginning: Beginning,
-    sources: Mapping[str, Source],
-    ranks: Ranks,
-    options: RunOptions,
-) -> Trainer | None:
-    """The trained trainer, or None when the time was up first."""
-    from tokenfuse_training.loop.trainer import Trainer
+def _write_config(config: TrainConfig, work: pathlib.Path) -> None:
+    work.mkdir(parents=True, exist_ok=True)
+    write_file(work / "config.yaml", config_yaml(config).encode())
 
-    trainer = Trainer(config, beginning, sources, ranks=ranks, directory=options.work)
-    if ranks.rank != 0:
-        return trainer if trainer.run(lambda line: None, options.max_minutes) else None
+
+def _train(trainer: Trainer, max_minutes: float) -> bool:
+    """To the end: true; or to where the time is up. Rank 0 shows a bar."""
+    if trainer.ranks.rank != 0:
+        return trainer.run(lambda line: None, max_minutes)
     click.echo(f"peak: {trainer.peak}", err=True)
-    with bar("training", total=config.num_steps, completed=trainer.step) as update:
+    with bar("training", total=trainer.config.num_steps, completed=trainer.step) as update:
 
         def show(values: Mapping[str, Any]) -> None:
             update(completed=values["step"], description=_said(values))
 
-        done = trainer.run(show, options.max_minutes)
+        done = trainer.run(show, max_minutes)
         update(completed=trainer.step)
-    return trainer if done else None
+    return done
 
 
 def _said(line: Mapping[str, Any]) -> str:

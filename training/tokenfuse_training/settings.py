@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tokenfuse_sdk.errors import ConfigError
-from tokenfuse_training.data_settings import DATA_FORMATS, DataSettings
+from tokenfuse_training.data_settings import DATA_FORMATS, DataSettings, format_of
 
 __all__ = ["nearest", "read_settings", "settings_values"]
 
@@ -61,8 +61,8 @@ def settings_values(settings: object) -> Any:
             field.name: settings_values(getattr(settings, field.name))
             for field in dataclasses.fields(settings)
         }
-        formats = [name for name, kind in DATA_FORMATS.items() if type(settings) is kind]
-        return ({_FORMAT: formats[0]} if formats else {}) | values
+        tagged = {_FORMAT: format_of(settings)} if isinstance(settings, DataSettings) else {}
+        return tagged | values
     if isinstance(settings, Mapping):
         return {key: settings_values(value) for key, value in settings.items()}
     if isinstance(settings, tuple | list):

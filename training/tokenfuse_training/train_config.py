@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from tokenfuse_sdk.errors import ConfigError
-from tokenfuse_training.data_settings import DataSettings, ScenesData
+from tokenfuse_training.data_settings import DataSettings, ScenesData, format_of
 from tokenfuse_training.run_settings import RunSettings
 from tokenfuse_training.settings_checks import need, need_counts, need_names
 from tokenfuse_training.stage_settings import StageSettings
+from tokenfuse_training.task_data import check_asked, check_learned
 
 __all__ = ["EvaluateSettings", "InitSettings", "ModelSettings", "TrainConfig"]
 
@@ -125,6 +126,14 @@ class TrainConfig:
         users += [(f"evaluate.{name}", asked.data) for name, asked in self.evaluate.items()]
         for where, data in users:
             need(data in self.data, where, "data", data, f"one of {', '.join(self.data)}")
+        for stage in self.stages:
+            for name, task in stage.tasks.items():
+                where = f"stages.{stage.name}.tasks.{name}"
+                check_learned(where, task.task, task.data, format_of(self.data[task.data]))
+        for name, asked in self.evaluate.items():
+            check_asked(
+                f"evaluate.{name}", asked.task, asked.data, format_of(self.data[asked.data])
+            )
 
     @property
     def num_steps(self) -> int:

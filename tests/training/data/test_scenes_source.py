@@ -163,8 +163,27 @@ def test_what_is_hidden_is_the_same_everywhere_and_the_rest_is_there(source, tmp
 def test_only_the_families_that_are_named_are_asked(source, tmp_path):
     few = pickle.loads(pickle.dumps(open_scenes(settings(tmp_path, families=("color",)), VISION)))
     whole = source.record(3).questions
-    asked = few.record(3).questions
+    by_key = {few.record(index).key: few.record(index) for index in range(len(few))}
+    asked = by_key[source.record(3).key].questions
     assert [q.text for q in asked] == [q.text for q in whole if q.kind == "color"] != []
     assert few.fingerprint != source.fingerprint
     with pytest.raises(ConfigError, match=r"families=colour: need some of existence, counting"):
         open_scenes(settings(tmp_path, families=("colour",)), VISION)
+
+
+def test_a_scene_without_a_question_of_the_family_is_left_out(source, tmp_path):
+    few = open_scenes(settings(tmp_path, families=("two_hop",)), VISION)
+    keys = [
+        source.record(index).key
+        for index in range(len(source))
+        if any(q.kind == "two_hop" for q in source.record(index).questions)
+    ]
+    again = pickle.loads(pickle.dumps(few))
+    assert [again.record(index).key for index in range(len(again))] == keys
+    assert 0 < len(few) < len(source)
+    assert all(few.record(index).questions for index in range(len(few)))
+    one = {"num_scenes": 1, "num_questions": 1}
+    (asked,) = open_scenes(settings(tmp_path, **one), VISION).record(0).questions
+    lacks = "color" if asked.kind == "two_hop" else "two_hop"
+    with pytest.raises(ConfigError, match="none of 1 scenes is asked one of them"):
+        open_scenes(settings(tmp_path, families=(lacks,), **one), VISION)

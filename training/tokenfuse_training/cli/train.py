@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pathlib
 
 import click
@@ -61,7 +60,6 @@ def train(
         raise OutputExistsError(f"{output} exists already; pass --overwrite or another --output")
     check_output(output, overwrite=overwrite)
 
-    from tokenfuse_training.publication import record_precisions
     from tokenfuse_training.run import RunOptions, train_config
 
     run = RunOptions(
@@ -70,11 +68,4 @@ def train(
         max_minutes=float("inf") if max_minutes is None else max_minutes,
         overwrite=overwrite,
     )
-    done = train_config(read, run)
-    if os.environ.get("RANK", "0") != "0":
-        return
-    if not done:
-        click.echo(f"stopped; run again to go on from {run.work}", err=True)
-        return
-    record_precisions(read, work=run.work, output=output)
-    click.echo(f"wrote {output}", err=True)
+    train_config(read, run)

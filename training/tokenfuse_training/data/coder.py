@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tokenfuse_sdk.config import ModelConfig
 from tokenfuse_sdk.errors import ConfigError, QuestionError
 from tokenfuse_sdk.tokenizer import Tokenizer
 from tokenfuse_training.errors import BadRecordError
@@ -55,6 +56,16 @@ class TextCoder:
         self.max_answer_tokens = max_answer_tokens
         self._tokenizer = Tokenizer.from_json(tokenizer_json, vocab_size=vocab_size)
         self._unknown_id = self._tokenizer.token_id("<unk>")
+
+    @classmethod
+    def of_model(cls, tokenizer_json: bytes, config: ModelConfig) -> TextCoder:
+        """With the lengths of a model."""
+        return cls(
+            tokenizer_json,
+            vocab_size=config.text.vocab_size,
+            max_text_tokens=config.text.max_tokens,
+            max_answer_tokens=config.decoder.max_tokens,
+        )
 
     def __reduce__(self) -> tuple[Any, ...]:
         sizes = {

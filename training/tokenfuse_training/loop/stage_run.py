@@ -67,13 +67,7 @@ def open_stage(
     Raises:
         ConfigError: a task's options, a data set of unknown size.
     """
-    text, decoder = beginning.model_config.text, beginning.model_config.decoder
-    coder = TextCoder(
-        beginning.tokenizer_json,
-        vocab_size=text.vocab_size,
-        max_text_tokens=text.max_tokens,
-        max_answer_tokens=decoder.max_tokens,
-    )
+    coder = TextCoder.of_model(beginning.tokenizer_json, beginning.model_config)
     tasks = {name: make_task(settings, coder) for name, settings in stage.tasks.items()}
     sampler = make_sampler(
         stage.sampler,

@@ -28,8 +28,24 @@ def _questions(key: str, rows: Iterable[tuple[str, str, str]]) -> tuple[Question
     )
 
 
+def _asked(store: SceneStore, num_scenes: int, families: tuple[str, ...]) -> np.ndarray:
+    """int32 numbers of the scenes that are asked one of the families; all where none is named."""
+    if not families:
+        return np.arange(num_scenes, dtype=np.int32)
+    asked = (
+        index
+        for index in range(num_scenes)
+        if any(kind in families for kind, _, _ in store.texts(index)["questions"])
+    )
+    return np.fromiter(asked, np.int32)
+
+
 class ScenesSource:
-    """An `IndexedSource`; it passes to another process as the name of its folder."""
+    """An `IndexedSource`; it passes to another process as the name of its folder.
+
+    With `families` it has only the scenes that are asked one of them: a scene without is no
+    damage, there is just nothing to ask.
+    """
 
     def __init__(
         self,
@@ -38,29 +54,34 @@ class ScenesSource:
         store: SceneStore,
         families: tuple[str, ...] = (),
         hide: str = "",
+        scenes: np.ndarray | None = None,
     ) -> None:
         self._spec, self._cache, self._store = spec, cache, store
         self._families, self._hide = families, hide
+        self._scenes = _asked(store, spec.num_scenes, families) if scenes is None else scenes
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _reopen, (self._spec, self._cache, self._families, self._hide)
+        # To find them anew takes seconds; all of them are no list.
+        scenes = self._scenes if self._families else None
+        return _reopen, (self._spec, self._cache, self._families, self._hide, scenes)
 
     @property
     def fingerprint(self) -> str:
         """Name of the store, all that its scenes depend on, and what is left out of them."""
-        asked = f"-{'-'.join(self._families)}" if self._families else ""
+        asked = f"-asked-{'-'.join(self._families)}" if self._families else ""
         return f"{self._spec.key}{asked}{f'-no-{self._hide}' if self._hide else ''}"
 
     def __len__(self) -> int:
-        return self._spec.num_scenes
+        return len(self._scenes)
 
     def record(self, index: int) -> SceneRecord:
-        """Scene `index` of the split.
+        """Scene `index` of those that it has.
 
         Its caption reads from left to right; its statements are those it entails, contradicts
         or leaves open, answered yes, no or maybe.
         """
         spec, store = self._spec, self._store
+        index = int(self._scenes[index])
         texts = store.texts(index)
         key = f"{spec.split}-{spec.seed}-{index}"
         descriptions = texts["descriptions"]
@@ -90,9 +111,13 @@ class ScenesSource:
 
 
 def _reopen(
-    spec: StoreSpec, cache: pathlib.Path, families: tuple[str, ...], hide: str
+    spec: StoreSpec,
+    cache: pathlib.Path,
+    families: tuple[str, ...],
+    hide: str,
+    scenes: np.ndarray | None,
 ) -> ScenesSource:
-    return ScenesSource(spec, cache, open_store(spec, cache), families, hide)
+    return ScenesSource(spec, cache, open_store(spec, cache), families, hide, scenes)
 
 
 def open_scenes(
@@ -108,7 +133,7 @@ def open_scenes(
         report: called with the number of scenes drawn.
 
     Raises:
-        ConfigError: a family that there is not.
+        ConfigError: a family that there is not, or that no scene is asked.
     """
     unknown = set(settings.families) - set(FAMILIES)
     if unknown:
@@ -126,4 +151,10 @@ def open_scenes(
     )
     cache = pathlib.Path(settings.root)
     store = open_store(spec, cache, report=report)
-    return ScenesSource(spec, cache, store, settings.families, settings.hide)
+    source = ScenesSource(spec, cache, store, settings.families, settings.hide)
+    if not len(source):
+        raise ConfigError(
+            f"data.families={', '.join(settings.families)}: none of {spec.num_scenes} scenes is "
+            "asked one of them; take more scenes, or more of num_questions"
+        )
+    return source
