@@ -10,8 +10,6 @@ import numpy as np
 from tokenfuse_sdk.errors import QuestionError
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from tokenfuse_sdk import ImageTokens, Model
     from tokenfuse_sdk.preprocess import PreprocessConfig
     from tokenfuse_training.data.coder import TextCoder
@@ -93,6 +91,7 @@ class TorchAnswerer:
         import torch
 
         from tokenfuse_sdk.preprocess import preprocess
+        from tokenfuse_training.data.coder import padded
         from tokenfuse_training.errors import BadRecordError
 
         model = self._model
@@ -114,16 +113,9 @@ class TorchAnswerer:
                 rows = list(prompts)
                 for first in range(0, len(rows), self._batch):
                     some = rows[first : first + self._batch]
-                    text_QL = _padded([prompts[row] for row in some]).to(device)
+                    text_QL = torch.from_numpy(padded([prompts[row] for row in some])).to(device)
                     f_QND = f_BND[[image_index[row] for row in some]]
                     ids_QA = model.generate(f_QND, text_QL, budget).cpu().numpy()
                     for row, ids in zip(some, ids_QA, strict=True):
                         answers[budget][row] = self._coder.decode(ids)
         return answers
-
-
-def _padded(ids: Sequence[Sequence[int]]) -> Tensor:
-    import torch
-
-    longest = max(map(len, ids))
-    return torch.tensor([[*own, *[0] * (longest - len(own))] for own in ids])

@@ -24,7 +24,7 @@ class DataSettings:
 
     Args:
         root: the folder that the other paths start from.
-        limit: use the first so many pictures only; 0 for all.
+        limit: use the first so many pictures only; 0 for all. Streams share it evenly.
         max_bad_share: of the records seen, how many may be unusable before it is an error.
     """
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tokenfuse_sdk.preprocess import PreprocessConfig
-from tokenfuse_training.data.coder import TextCoder
+from tokenfuse_training.data.coder import TextCoder, padded
 from tokenfuse_training.data.sample import Drawn, Sample, SampleMaker
 from tokenfuse_training.data.source import Source, is_indexed, is_stream
 from tokenfuse_training.errors import BadRecordError, DataError
@@ -69,8 +69,8 @@ def golden_tensors(
     return golden_outputs(
         model,
         np.stack([sample.image for sample in samples]),
-        _padded([text.prompt for text in texts]),
-        _padded([text.targets[0][0] for text in texts]),
+        padded([text.prompt for text in texts]).astype(np.int32),
+        padded([text.targets[0][0] for text in texts]).astype(np.int32),
         preprocess,
     )
 
@@ -93,10 +93,3 @@ def _samples(maker: SampleMaker, task: str, source: Source, count: int) -> Itera
         if sample.texts:
             found += 1
             yield sample
-
-
-def _padded(rows: list[list[int]]) -> np.ndarray:
-    ids = np.zeros((len(rows), max(map(len, rows))), np.int32)
-    for place, row in zip(ids, rows, strict=True):
-        place[: len(row)] = row
-    return ids

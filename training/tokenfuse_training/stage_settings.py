@@ -106,7 +106,7 @@ class StageSettings:
         fresh_optimizer: begin with new moments; False goes on with those of the stage before.
         freeze: parts that stand still: `image` (what a picture passes before a question is known)
             and `text` (embedding and text encoder).
-        patch_weight: weight of the per-patch labels (scenes only).
+        patch_weight: weight of the per-patch labels, which only scenes have.
         word_order_weight: weight of telling each word's predecessors.
     """
 

@@ -1,7 +1,7 @@
 """What a training run is, as frozen data: model, data, stages, evaluation.
 
-A YAML file holds the same names (`config_file.py`). All but `run` decides what is learned, and
-is part of a checkpoint's identity.
+A YAML file holds the same names (`config_file.py`). What decides what is learned is part of a
+checkpoint's identity (`loop/identity.py`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tokenfuse_sdk.errors import ConfigError
-from tokenfuse_training.data_settings import DataSettings
+from tokenfuse_training.data_settings import DataSettings, ScenesData
 from tokenfuse_training.run_settings import RunSettings
 from tokenfuse_training.settings_checks import need, need_counts, need_names
 from tokenfuse_training.stage_settings import StageSettings
@@ -107,6 +107,14 @@ class TrainConfig:
         need_names("evaluate", self.evaluate)
         need_counts(self, "config", "seed", low=0)
         need(bool(self.stages), "config", "stages", self.stages, "at least one stage")
+        for stage in self.stages:
+            used = [self.data.get(task.data) for task in stage.tasks.values()]
+            if stage.patch_weight and not any(isinstance(data, ScenesData) for data in used):
+                raise ConfigError(
+                    f"stage {stage.name!r}: patch_weight={stage.patch_weight:g} needs the labels "
+                    "of scenes, and no task of the stage has data of the format scenes; set it to "
+                    "0, or add such a task"
+                )
         names = [stage.name for stage in self.stages]
         need(len(set(names)) == len(names), "config", "stages", names, "a name of its own for each")
         users = [

@@ -16,3 +16,14 @@ def coder():
     from toy_data import scenes_coder
 
     return scenes_coder()
+
+
+@pytest.fixture(scope="session")
+def shards(tmp_path_factory):
+    """Seven shards of nine pictures, in six streams."""
+    from toy_data import source_of, write_shard
+
+    folder = tmp_path_factory.mktemp("shards")
+    for i in range(7):
+        write_shard(folder / f"cc-{i:03d}.tar", range(100 + 9 * i, 100 + 9 * (i + 1)))
+    return source_of(folder, "cc-{000..006}.tar", num_streams=6, shuffle=5)

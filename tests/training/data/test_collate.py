@@ -9,8 +9,9 @@ from toy_data import SIZE, Numbers, Other, Say, stage_of
 
 from tokenfuse_sdk.preprocess import PreprocessConfig, decode_image, preprocess
 from tokenfuse_training.data.collate import Collate, normalise, term_names
-from tokenfuse_training.data.record import Record, SceneRecord
+from tokenfuse_training.data.record import Answer, Record, SceneRecord
 from tokenfuse_training.data.sample import Drawn, SampleMaker
+from tokenfuse_training.tasks.task import Text
 
 TASKS = {"say": Say(), "other": Other()}
 
@@ -161,6 +162,63 @@ def test_labels_of_a_generator_come_along(collate):
     batch = collate(Labelled(9), {"say": Say()})(drawn(("say", 2), ("say", 5)))
     assert batch.patch_color_BS.tolist() == [[2] * 4, [5] * 4]
     assert batch.patch_kind_BS.dtype == torch.int64
+
+
+def test_pictures_beside_scenes_have_unknown_labels(coder):
+    sources = {"scenes": Labelled(9), "numbers": Numbers(9)}
+    tasks = {"labelled": Say(), "say": Say()}
+    stage = stage_of({"labelled": "scenes", "say": "numbers"})
+    preprocess = PreprocessConfig(image_size=SIZE)
+    maker = SampleMaker(
+        stage=stage, tasks=tasks, sources=sources, coder=coder, preprocess=preprocess, seed=7
+    )
+    batch = Collate(maker)(drawn(("say", 4), ("labelled", 2), ("say", 1)))
+    assert batch.patch_color_BS.tolist() == [[-1] * 4, [2] * 4, [-1] * 4]
+    assert batch.patch_kind_BS.tolist() == [[-1] * 4, [0, 1, 2, 3], [-1] * 4]
+    assert batch.patch_color_BS.dtype == torch.int64
+
+
+class Asks:
+    """Its texts, as given."""
+
+    needs_other_caption, terms = False, {"": 1.0}
+
+    def __init__(self, *texts):
+        self.given = list(texts)
+
+    def texts(self, record, draw, count):
+        return self.given
+
+
+def said(prompt, **weights):
+    targets = tuple(Answer(text=text, weight=weight) for text, weight in weights.items())
+    return Text(prompt=prompt, targets=targets)
+
+
+def test_a_target_that_cannot_be_used_leaves_the_other_right_answers(collate, coder):
+    asks = Asks(
+        said("answer: 1", red=0.3, zebra=0.4, blue=0.2, okapi=0.1),
+        said("answer: 2", zebra=1.0),
+        said("answer: 3", yes=1.0),
+    )
+    batch = collate(Numbers(40), {"say": asks})(drawn(("say", 5), ("say", 6)))
+    assert batch.keys == ("number:5", "number:6")
+    assert batch.num_bad == {"say": 0} and batch.bad == ()
+    assert [coder.decode(row.tolist()) for row in batch.text_QL] == ["answer : 1", "answer : 3"] * 2
+    assert [coder.decode(row.tolist()) for row in batch.target_RA] == ["red", "blue", "yes"] * 2
+    assert batch.weight_R.tolist() == pytest.approx([0.6, 0.4, 1.0] * 2)
+    assert batch.text_index_R.tolist() == [0, 0, 1, 2, 2, 3]
+    assert batch.num_unused == {"say": 6}
+    assert len(batch.unused) == 3
+    for line, word in zip(batch.unused, ("zebra", "okapi", "zebra"), strict=True):
+        assert line.startswith("say: number:5: the target ") and f"'{word}'" in line
+
+
+def test_a_record_without_any_text_left_is_bad(collate):
+    asks = Asks(said("answer: 1", zebra=0.5, okapi=0.5), said("answer: 2", zebra=1.0))
+    batch = collate(Numbers(40), {"say": asks})(drawn(("say", 5)))
+    assert batch.num_bad == {"say": 1} and batch.num_unused == {"say": 0}
+    assert "number:5" in batch.bad[0] and "'zebra'" in batch.bad[0]
 
 
 def test_terms_are_those_of_all_tasks_in_order():

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import multiprocessing
 import pathlib
 import pickle
 import re
+import resource
 
 import numpy as np
 import pytest
@@ -24,6 +26,7 @@ from tokenfuse_training.data.scenes import store as store_module
 from tokenfuse_training.data.scenes.source import open_scenes
 from tokenfuse_training.data.scenes.store import StoreSpec, open_store
 from tokenfuse_training.data_settings import ScenesData
+from tokenfuse_training.errors import DataError
 
 VISION = named_config("nano").vision
 
@@ -117,14 +120,30 @@ def test_two_that_open_at_once_leave_one_store(tmp_path):
     assert re.fullmatch(r"scenes-v\d+-val-4x2-seed1-64px-8", folder.name)
 
 
-def test_drawing_that_fails_leaves_nothing(tmp_path, monkeypatch):
-    def full(*args: object, **kwargs: object) -> None:
-        raise OSError("no space left on device")
-
-    monkeypatch.setattr(store_module.np, "save", full)
-    with pytest.raises(OSError, match="no space"):
-        open_store(SMALL, tmp_path)
+@pytest.mark.parametrize("num_scenes", [4, 300])
+def test_drawing_that_fails_says_where_and_leaves_nothing(tmp_path, num_scenes):
+    """Pictures of 12,288 bytes: the first chunk, or the second, exceeds what a file may hold."""
+    spec = dataclasses.replace(SMALL, num_scenes=num_scenes)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (12_288 * (num_scenes - 1), limits[1]))
+    try:
+        with pytest.raises(DataError) as caught:
+            open_store(spec, tmp_path, num_workers=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    size = f"{num_scenes * (12_288 + 128) / 1e6:.3g} MB"
+    for words in (str(tmp_path), "File too large", size, "make room", "`root`"):
+        assert words in str(caught.value)
     assert not any(tmp_path.iterdir())
+    assert len(open_store(spec, tmp_path, num_workers=1).line_ends) == num_scenes
+
+
+def test_arrays_are_what_numpy_writes(tmp_path):
+    store = open_store(SMALL, tmp_path)
+    (folder,) = tmp_path.iterdir()
+    for name in ("images_u8", "patch_color", "patch_kind"):
+        np.save(tmp_path / "again.npy", getattr(store, name))
+        assert (folder / f"{name}.npy").read_bytes() == (tmp_path / "again.npy").read_bytes()
 
 
 def test_what_is_hidden_is_the_same_everywhere_and_the_rest_is_there(source, tmp_path):

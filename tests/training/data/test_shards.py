@@ -10,7 +10,10 @@ from toy_data import captions, digits, png, source_of, take, write_shard
 
 from tokenfuse_sdk.errors import ConfigError
 from tokenfuse_sdk.preprocess import decode_image
+from tokenfuse_sdk.sizes import named_config
+from tokenfuse_training.config_file import read_config
 from tokenfuse_training.data import shard_index, shard_paths, shards
+from tokenfuse_training.data.open import open_source
 from tokenfuse_training.errors import DataError
 
 NUM_SHARDS, PER_SHARD = 5, 8
@@ -157,9 +160,49 @@ def test_a_limit_takes_the_first_ones(folder):
     source = source_of(folder, limit=19)
     assert sorted(captions(take(source, 19))) == digits(range(19))
     assert sorted(captions(take(source, 19, skip=38))) == digits(range(19))
-    with pytest.raises(ConfigError, match="the 3 shards"):
-        source_of(folder, limit=19, num_streams=4)
     assert sorted(captions(take(source_of(folder, limit=99), 40))) == ALL
+
+
+@pytest.mark.parametrize(
+    ("sizes", "num_streams", "limit", "taken"),
+    [
+        ((9, 9, 9, 9), 3, 7, (3, 2, 2)),
+        # A small shard leaves its share to the first of the others, then to the next shard.
+        ((9, 1, 9, 9), 3, 9, (5, 1, 3)),
+        ((4, 1, 3, 9), 3, 10, (4, 1, 3, 2)),
+        ((4, 1, 3, 2), 3, 99, (4, 1, 3, 2)),
+        ((9, 9, 9, 9), 1, 12, (9, 3)),
+    ],
+)
+def test_streams_share_a_limit(tmp_path, sizes, num_streams, limit, taken):
+    for shard, size in enumerate(sizes):
+        write_shard(tmp_path / f"{shard}.tar", range(100 * shard, 100 * shard + size))
+    source = source_of(tmp_path, "{0..3}.tar", num_streams=num_streams, limit=limit)
+    # Of 3 epochs: which shards a stream has differs, and a picture comes once in each.
+    read = [captions(take(source, 3 * limit, stream)) for stream in range(num_streams)]
+    expected = digits(*(range(100 * i, 100 * i + n) for i, n in enumerate(taken)))
+    assert sorted({caption for stream in read for caption in stream}) == expected
+    assert all(read)
+    for skip in (1, limit, 2 * limit):
+        fresh = source_of(tmp_path, "{0..3}.tar", num_streams=num_streams, limit=limit)
+        assert captions(take(fresh, limit, skip=skip)) == read[0][skip : skip + limit]
+
+
+def test_the_documented_trial_of_the_recipe_of_shards(tmp_path):
+    for shard in range(9):
+        write_shard(tmp_path / f"{shard}.tar", range(100 * shard, 100 * shard + 30))
+    sets = ["data.*.limit=200", f"data.*.root={tmp_path}", "data.pairs.shards=['{0..8}.tar']"]
+    config = read_config("pretrain", sets)
+    vision = named_config(config.model.size).vision
+    source = open_source("pairs", config.data["pairs"], vision=vision)
+    assert source.num_streams == config.data["pairs"].num_streams == 8
+    read = [captions(take(source, 25, stream)) for stream in range(8)]
+    assert sum(len(set(stream)) for stream in read) == len({c for s in read for c in s}) == 200
+
+
+def test_a_limit_below_the_streams_is_refused(folder):
+    with pytest.raises(ConfigError, match=r"limit=3 leaves some of num_streams=4"):
+        source_of(folder, limit=3, num_streams=4)
 
 
 def test_a_fingerprint_changes_with_what_is_read(folder, tmp_path):

@@ -7,6 +7,7 @@ processes are forked behind the imports, which are paid once.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import json
 import os
@@ -25,13 +26,12 @@ from safetensors.torch import save_file
 from stand_in import STEPS, Training
 from torch import nn
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
-from toy_run import Colors, stage, toy_config, toy_run
+from toy_run import Colors, stage, toy_config, toy_run, trainer_of
 from toy_run import train as run_trainer
 
 from tokenfuse_training.errors import CheckpointError
 from tokenfuse_training.loop.ranks import (
     Ranks,
-    any_over_ranks,
     join_ranks,
     on_rank_0,
     same_on_all,
@@ -60,23 +60,41 @@ def agree(job: dict, ranks: Ranks, folder: pathlib.Path) -> dict:
     """What ranks tell each other."""
     said: dict[str, object] = {"rank": ranks.rank, "world_size": ranks.world_size}
     said["sum"] = sum_over_ranks(torch.tensor([1.5, ranks.rank])).tolist()
-    said["any"] = [any_over_ranks(ranks.rank == 1), any_over_ranks(False)]
     said["first"] = on_rank_0(lambda: ranks.rank)
     same_on_all("seed: 1")
     for name, work in {
         "other": lambda: same_on_all(f"seed: {ranks.rank}"),
         "full": lambda: on_rank_0(full_disk),
+        "away": lambda: on_rank_0(lambda: os.stat("/nowhere/at/all")),
         "broken": lambda: on_rank_0(lambda: 1 // 0),
         "shape": lambda: fill_tensors({"a": torch.zeros(2)}, {"a": torch.zeros(3)}, "file"),
         "stranger": lambda: fill_optimizer(
             {}, torch.optim.AdamW([nn.Parameter(torch.zeros(2))]), {"a/step": torch.zeros(())}, "f"
         ),
+        **{f"differs {name}": functools.partial(differs, ranks, name) for name in DIFFERS},
     }.items():
         try:
             work()
         except Exception as error:
             said[name] = [type(error).__name__, str(error)]
     return said
+
+
+# What is not learned, and decides all the same what ranks wait for: on rank 1 it is another.
+DIFFERS = {
+    "strategy": {"run": {"strategy": "fsdp"}},
+    "precision": {"run": {"precision": "bf16"}},
+    "log_steps": {"run": {"log_steps": 3}},
+    "compile": {"run": {"compile": True}},
+    "activation_checkpointing": {"run": {"activation_checkpointing": True}},
+    "accumulate": {"stage": {"accumulate": 2}},
+}
+
+
+def differs(ranks: Ranks, name: str) -> None:
+    own = DIFFERS[name] if ranks.rank == 1 else {}
+    config = toy_config(stage(**own.get("stage", {})), run=toy_run(**own.get("run", {})))
+    trainer_of(config, pathlib.Path("/nowhere"), ranks=ranks)
 
 
 def full_disk() -> None:

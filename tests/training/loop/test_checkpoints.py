@@ -202,7 +202,11 @@ def test_how_and_where_it_runs_may_change(folder):
     changed = dataclasses.replace(
         CONFIG,
         run=toy_run(keep_checkpoints=1, log_steps=5, activation_checkpointing=True),
-        data={"colors": DataSettings(root="/elsewhere"), "unused": DataSettings()},
+        data={
+            "colors": DataSettings(root="/elsewhere", max_bad_share=0.3),
+            "unused": DataSettings(),
+        },
+        stages=tuple(dataclasses.replace(one, accumulate=3) for one in CONFIG.stages),
         evaluate={"later": EvaluateSettings(task="vqa", data="unused")},
     )
     assert trainer_of(changed, folder).step == 6

@@ -52,10 +52,12 @@ def test_a_line_that_was_not_written_to_its_end_is_cut(tmp_path):
         assert path.read_text(encoding="utf-8") == "".join(lines[:kept])
 
 
-def test_event_files_hold_what_the_log_holds_once(tmp_path):
+@pytest.mark.parametrize("checkpoint_steps", [2, 0])
+def test_event_files_hold_what_the_log_holds_once(tmp_path, checkpoint_steps):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    config = toy_config(run=toy_run(tensorboard=True, log_steps=1, checkpoint_steps=2))
+    run = toy_run(tensorboard=True, log_steps=1, checkpoint_steps=checkpoint_steps)
+    config = toy_config(run=run)
 
     def die_at_5(line):
         if line["step"] == 5:
@@ -64,6 +66,7 @@ def test_event_files_hold_what_the_log_holds_once(tmp_path):
     trainer = trainer_of(config, tmp_path)
     with pytest.raises(Stopped):
         trainer.run(die_at_5)
+    assert (tmp_path / "checkpoints").is_dir() == (checkpoint_steps > 0)
     # Files of one second have no order.
     time.sleep(1.1 - time.time() % 1)
     train(config, tmp_path)

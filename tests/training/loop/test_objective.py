@@ -173,6 +173,23 @@ def test_one_of_several_right_answers_is_right(objective):
     assert told.right_K[:2].tolist() == [1, 0]
 
 
+def test_a_picture_of_unknown_labels_teaches_the_heads_nothing(objective):
+    batch = hand_made()
+    colors, kinds = batch.patch_color_BS.clone(), batch.patch_kind_BS.clone()
+    colors[1], kinds[1] = -1, -1
+    mixed = dataclasses.replace(batch, patch_color_BS=colors, patch_kind_BS=kinds)
+    divisors = term_divisors(batch, STAGE)
+    with torch.no_grad():
+        every = objective(batch, 4, LAMBDAS, divisors, STAGE)
+        others = objective(mixed, 4, LAMBDAS, divisors, STAGE)
+        alone = objective(split_batch(batch, 4)[1], 4, LAMBDAS, divisors, STAGE)
+    left = every.sum_J - alone.sum_J
+    torch.testing.assert_close(others.sum_J[2], left[2], rtol=1e-10, atol=1e-10)
+    assert others.seen_K[2] == every.seen_K[2] - alone.seen_K[2]
+    part = term_divisors(split_batch(batch, 4)[1], STAGE)
+    assert term_divisors(mixed, STAGE)[2] == divisors[2] - part[2]
+
+
 def test_what_no_target_needs_is_not_computed(objective):
     # A stage of patch labels alone: text has no gradient, so it does not decay either.
     batch = hand_made()

@@ -168,10 +168,19 @@ def test_ranks_agree(folder):
     for rank in ranks:
         assert rank["world_size"] == 3
         assert rank["sum"] == [4.5, 3.0]
-        assert rank["any"] == [True, False]
         assert rank["first"] == 0
         assert rank["other"][0] == "ConfigError" and "rank 1, 2" in rank["other"][1]
         assert rank["full"] == ["CheckpointError", "no space left"]
+        assert rank["away"] == [
+            "FileNotFoundError",
+            "[Errno 2] No such file or directory: '/nowhere/at/all'",
+        ]
+        differ = {name: said for name, said in rank.items() if name.startswith("differs ")}
+        assert len(differ) == 6
+        for name, (kind, message) in differ.items():
+            assert kind == "ConfigError" and "of rank 1 is another" in message, message
+            assert name.removeprefix("differs ") in message
+        assert "(fsdp and auto)" in differ["differs strategy"][1]
         assert rank["shape"][0] == "CheckpointError" and "(3,)" in rank["shape"][1]
         assert rank["stranger"][0] == "CheckpointError" and "'a'" in rank["stranger"][1]
     kinds = [rank["broken"][0] for rank in ranks]

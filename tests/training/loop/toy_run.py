@@ -8,6 +8,7 @@ import pathlib
 from typing import Any
 
 import numpy as np
+import torch
 
 from tokenfuse_training.data.record import Answer, Question, Record
 from tokenfuse_training.data_settings import DataSettings
@@ -136,3 +137,8 @@ def train(config: TrainConfig, folder: pathlib.Path, **options: Any) -> Trainer:
 def log_of(folder: pathlib.Path) -> list[dict[str, Any]]:
     text = (folder / "log.jsonl").read_text(encoding="utf-8")
     return [json.loads(line) for line in text.splitlines()]
+
+
+def weights_of(trainer: Trainer) -> dict[str, torch.Tensor]:
+    """A copy."""
+    return {name: tensor.detach().clone() for name, tensor in trainer.state.named.items()}

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from published_files import ten
 
 from tokenfuse_sdk.errors import ConfigError
-from tokenfuse_training.data.formats.vqa2 import soft_targets
+from tokenfuse_training.data.formats.vqa2 import scored_answers
 from tokenfuse_training.data.record import Answer, Question
 from tokenfuse_training.errors import DataError
 from tokenfuse_training.scoring.score import score
@@ -51,9 +51,9 @@ def test_both_sides_are_normalised():
 
 
 @given(st.lists(st.sampled_from(["cat", "dog", "cow", "the", ""]), min_size=10, max_size=10))
-def test_soft_targets(said):
+def test_scored_answers(said):
     normal = ["" if answer == "the" else answer for answer in said]
-    targets = soft_targets(normal)
+    targets = scored_answers(normal)
     assert {t.text: t.weight for t in targets} == {
         answer: min(normal.count(answer) / 3, 1.0) for answer in set(normal) - {""}
     }

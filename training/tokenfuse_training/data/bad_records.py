@@ -12,8 +12,10 @@ __all__ = ["BadRecords"]
 
 # A share of fewer records says little ...
 _MIN_SEEN = 100
-# ... unless all of so many in one batch are bad: a wrong folder shows in the first step.
+# ... unless all of so many in one batch are bad: a wrong folder shows in the first step. [D] That
+# is only said where chance would do it to at most one batch in a thousand million: share ** n.
 _SURE = 8
+_NEVER = 1e-9
 # [D] What chance may add, in standard deviations: of a data set with 0.8% bad records, the first
 # hundred hold two or more in one run of five.
 _DEVIATIONS = 4.0
@@ -44,7 +46,7 @@ class BadRecords:
 
         Raises:
             TooManyBadRecordsError: more than the share of at least 100 records and than chance
-                would add to it, or all of at least 8 of one batch.
+                would add to it, or all of so many of one batch that chance is ruled out.
         """
         for name in self._max_shares:
             tasks = [task for task, data in self._data.items() if data == name]
@@ -55,13 +57,14 @@ class BadRecords:
             starts = tuple(f"{task}: " for task in tasks)
             self._said[name] += [line for line in batch.bad if line.startswith(starts)]
             del self._said[name][_MAX_MESSAGES:]
-            none_left = num_bad == num_seen >= _SURE
-            expected = self._max_shares[name] * self._seen[name]
+            share = self._max_shares[name]
+            none_left = num_bad == num_seen >= _SURE and share**num_seen <= _NEVER
+            expected = share * self._seen[name]
             limit = expected + _DEVIATIONS * math.sqrt(expected)
             if none_left or (self._seen[name] >= _MIN_SEEN and self._bad[name] > limit):
                 raise TooManyBadRecordsError(
                     f"data {name}: {self._bad[name]} of {self._seen[name]} records cannot be "
-                    f"used; at most {self._max_shares[name]:.2%} may be (max_bad_share). The "
+                    f"used; at most {share:.2%} may be (max_bad_share). The "
                     "first ones:\n  " + "\n  ".join(self._said[name]) + "\nMend the data set, or "
                     "raise its max_bad_share"
                 )

@@ -33,7 +33,11 @@ class Batch:
         task_B: which task each picture was drawn for: an index into the stage's tasks.
         num_bad: every task to the number of its records that were left out.
         bad: what the first of each said, `<task>: ...`.
-        patch_color_BS, patch_kind_BS: labels of a generator, or None.
+        num_unused: every task to the number of texts and targets that were left out of records
+            which are used: of words, say, that the vocabulary does not have.
+        unused: what the first of each said, `<task>: ...`.
+        patch_color_BS, patch_kind_BS: labels of a generator, -1 for a picture that has none; or
+            None where no picture has any.
     """
 
     image_u8_BHW3: Tensor
@@ -50,5 +54,7 @@ class Batch:
     task_B: Tensor
     num_bad: dict[str, int]
     bad: tuple[str, ...] = ()
+    num_unused: dict[str, int] = dataclasses.field(default_factory=dict)
+    unused: tuple[str, ...] = ()
     patch_color_BS: Tensor | None = None
     patch_kind_BS: Tensor | None = None

@@ -6,16 +6,26 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from tokenfuse_sdk.errors import ConfigError, QuestionError
 from tokenfuse_sdk.tokenizer import Tokenizer
 from tokenfuse_training.errors import BadRecordError
 
-__all__ = ["EOS_ID", "PAD_ID", "TextCoder"]
+__all__ = ["EOS_ID", "PAD_ID", "TextCoder", "padded"]
 
 PAD_ID, EOS_ID = 0, 1
 # Of a text that is cut or masked before it becomes a prompt or a target. A caption of a web page
 # that is longer is no caption.
 _MAX_TEXT_TOKENS = 4096
+
+
+def padded(rows: Sequence[Sequence[int]]) -> np.ndarray:
+    """Rows of ids as one int64 array, as wide as the longest."""
+    ids = np.full((len(rows), max(map(len, rows))), PAD_ID, dtype=np.int64)
+    for place, row in zip(ids, rows, strict=True):
+        place[: len(row)] = row
+    return ids
 
 
 class TextCoder:
@@ -88,7 +98,7 @@ class TextCoder:
 
         [D] One that is too long keeps its first tokens and has no end id, so that the model
         does not learn to stop there. [D] A text with words that the vocabulary does not have is
-        a bad record: the model would learn to write "<unk>".
+        refused: the model would learn to write "<unk>".
 
         Raises:
             BadRecordError: empty, or with words that the vocabulary does not have.

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tokenfuse_sdk.preprocess import PreprocessConfig, preprocess
 from tokenfuse_training.data.batch import Batch
-from tokenfuse_training.data.coder import EOS_ID, PAD_ID
+from tokenfuse_training.data.coder import EOS_ID, padded
 from tokenfuse_training.data.record import Record, SceneRecord
 from tokenfuse_training.data.sample import CodedText, Drawn, Sample, SampleMaker
 from tokenfuse_training.errors import BadRecordError
@@ -47,16 +47,20 @@ class Collate:
     def __call__(self, drawn: Sequence[Drawn]) -> Batch:
         samples: list[Sample] = []
         messages: dict[str, list[str]] = {name: [] for name in self._tasks}
+        unused: dict[str, list[str]] = {name: [] for name in self._tasks}
         for one in drawn:
             try:
                 samples.append(self._maker.make(one))
+                unused[one.task] += [f"{one.task}: {said}" for said in samples[-1].unused]
             except BadRecordError as error:
                 messages[one.task].append(f"{one.task}: {error}")
         batch = self._batch(samples) if samples else self._blank()
         return dataclasses.replace(
             batch,
             num_bad={name: len(said) for name, said in messages.items()},
-            bad=tuple(line for said in messages.values() for line in said[:_MAX_MESSAGES]),
+            bad=_first(messages),
+            num_unused={name: len(said) for name, said in unused.items()},
+            unused=_first(unused),
         )
 
     def _batch(self, samples: Sequence[Sample]) -> Batch:
@@ -67,13 +71,12 @@ class Collate:
         kind_Q = [_full_name(samples[b].task, text.kind) for b, text in texts]
         kinds = tuple(dict.fromkeys(kind_Q))
         term_Q = [_full_name(samples[b].task, text.term) for b, text in texts]
-        scenes = [s.record for s in samples if isinstance(s.record, SceneRecord)]
-        labelled = len(scenes) == len(samples)
+        records = [sample.record for sample in samples]
         return Batch(
             image_u8_BHW3=torch.from_numpy(np.stack([sample.image for sample in samples])),
             image_index_Q=torch.tensor([b for b, _ in texts]),
-            text_QL=_padded([text.prompt for _, text in texts]),
-            target_RA=_padded([ids for _, ids, _ in targets]),
+            text_QL=torch.from_numpy(padded([text.prompt for _, text in texts])),
+            target_RA=torch.from_numpy(padded([ids for _, ids, _ in targets])),
             text_index_R=torch.tensor([q for q, _, _ in targets]),
             weight_R=torch.tensor([weight for _, _, weight in targets], dtype=torch.float32),
             term_R=torch.tensor([self._terms.index(term_Q[q]) for q, _, _ in targets]),
@@ -83,8 +86,8 @@ class Collate:
             keys=tuple(sample.record.key for sample in samples),
             task_B=torch.tensor([self._tasks[sample.task] for sample in samples]),
             num_bad={},
-            patch_color_BS=_labels([s.patch_color for s in scenes]) if labelled else None,
-            patch_kind_BS=_labels([s.patch_kind for s in scenes]) if labelled else None,
+            patch_color_BS=_labels(records, "patch_color"),
+            patch_kind_BS=_labels(records, "patch_kind"),
         )
 
     def _blank(self) -> Batch:
@@ -101,15 +104,21 @@ class Collate:
         return self._batch([sample])
 
 
-def _padded(rows: Sequence[Sequence[int]]) -> Tensor:
-    ids = np.full((len(rows), max(map(len, rows))), PAD_ID, dtype=np.int64)
-    for place, row in zip(ids, rows, strict=True):
-        place[: len(row)] = row
-    return torch.from_numpy(ids)
+def _first(messages: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    return tuple(line for said in messages.values() for line in said[:_MAX_MESSAGES])
 
 
-def _labels(rows: Sequence[np.ndarray]) -> Tensor:
-    return torch.from_numpy(np.stack(rows).astype(np.int64))
+def _labels(records: Sequence[Record], name: str) -> Tensor | None:
+    """Labels of the scenes, -1 (unknown) of pictures beside them; None where there is no scene."""
+    known = [
+        getattr(record, name) if isinstance(record, SceneRecord) else None for record in records
+    ]
+    of_a_scene = next((row for row in known if row is not None), None)
+    if of_a_scene is None:
+        return None
+    unknown = np.full(of_a_scene.shape, -1, np.int64)
+    rows = [unknown if row is None else row.astype(np.int64) for row in known]
+    return torch.from_numpy(np.stack(rows))
 
 
 def normalise(image_u8_BHW3: Tensor, config: PreprocessConfig) -> Tensor:

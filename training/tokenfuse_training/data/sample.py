@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -51,12 +51,16 @@ class CodedText:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """A sample of `task`; the picture is uint8 (size, size, 3)."""
+    """A sample of `task`; the picture is uint8 (size, size, 3).
+
+    `unused` says what was left out of its texts, and why.
+    """
 
     task: str
     record: Record
     image: np.ndarray
     texts: list[CodedText]
+    unused: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,29 +99,68 @@ class SampleMaker:
             record = dataclasses.replace(record, other_caption=other)
         try:
             # Texts first: they cost nothing where the picture is then not decoded.
-            texts = [self._code(text) for text in task.texts(record, draw, settings.texts)]
+            texts, unused = self._coded(task.texts(record, draw, settings.texts))
             if not texts:
-                raise BadRecordError(f"it has no text for the task {drawn.task}")
+                raise (
+                    unused[0]
+                    if unused
+                    else BadRecordError(f"it has no text for the task {drawn.task}")
+                )
             image = fit_image(decode_image(record.image), self.preprocess)
         except (BadRecordError, ImageError) as error:
             raise BadRecordError(f"{record.key}: {error}") from error
-        return Sample(task=drawn.task, record=record, image=image, texts=texts)
+        return Sample(
+            task=drawn.task,
+            record=record,
+            image=image,
+            texts=texts,
+            unused=tuple(f"{record.key}: {error}" for error in unused),
+        )
 
-    def _code(self, text: Text) -> CodedText:
-        targets = []
+    def _coded(self, texts: Sequence[Text]) -> tuple[list[CodedText], list[BadRecordError]]:
+        """The texts and targets that can be used, and why others cannot.
+
+        [D] One target that cannot be used leaves the other right answers of its question, one
+        text the other texts of its picture.
+        """
+        coded: list[CodedText] = []
+        unused: list[BadRecordError] = []
+        for text in texts:
+            try:
+                prompt = self.coder.prompt_ids(text.prompt)
+                targets, errors = self._targets(text)
+            except BadRecordError as error:
+                unused.append(error)
+                continue
+            unused += errors
+            if targets:
+                coded.append(
+                    CodedText(prompt=prompt, targets=targets, kind=text.kind, term=text.term)
+                )
+        return coded, unused
+
+    def _targets(self, text: Text) -> tuple[list[tuple[list[int], float]], list[BadRecordError]]:
+        """Targets that can be used, with weights of the same sum, and why others cannot."""
+        if not text.targets:
+            raise BadRecordError(f"{text.prompt!r} has no answer")
+        targets: list[tuple[list[int], float]] = []
+        errors: list[BadRecordError] = []
+        given: str | tuple[int, ...]
+        whole = 0.0
         for target in text.targets:
             if isinstance(target, Answer):
-                targets.append((self.coder.target_ids(target.text), target.weight))
+                given, weight = target.text, target.weight
             else:
-                targets.append((self.coder.target_ids(target), 1.0 / len(text.targets)))
-        if not targets:
-            raise BadRecordError(f"{text.prompt!r} has no answer")
-        return CodedText(
-            prompt=self.coder.prompt_ids(text.prompt),
-            targets=targets,
-            kind=text.kind,
-            term=text.term,
-        )
+                given, weight = target, 1.0 / len(text.targets)
+            whole += weight
+            try:
+                targets.append((self.coder.target_ids(given), weight))
+            except BadRecordError as error:
+                errors.append(error)
+        left = sum(weight for _, weight in targets)
+        if errors and left > 0:
+            targets = [(ids, weight * whole / left) for ids, weight in targets]
+        return targets, errors
 
 
 def _other_caption(

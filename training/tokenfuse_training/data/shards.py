@@ -62,6 +62,11 @@ class WebDatasetSource:
         # Samples of a shard to take, where there is a limit, and how many it was found to have.
         self._takes: dict[str, int] = {}
         self._counts: dict[str, int] = {}
+        if 0 < settings.limit < settings.num_streams:
+            raise ConfigError(
+                f"limit={settings.limit} leaves some of num_streams={settings.num_streams} without "
+                "a sample; set a higher limit, or fewer streams"
+            )
         if settings.limit:
             self._keep_first(settings.limit)
         if settings.num_streams > len(self._paths):
@@ -144,13 +149,34 @@ class WebDatasetSource:
             self._counts[path] = count
 
     def _keep_first(self, limit: int) -> None:
-        """Leave out the shards, and the end of the last one, beyond the first `limit` samples."""
-        for number, path in enumerate(self._paths):
-            self._takes[path] = limit
-            limit -= sum(1 for _ in self._in_order([path], soon=False))
-            if not limit:
-                self._paths = self._paths[: number + 1]
-                return
+        """Leave out all but `limit` samples: the first ones of the first shards.
+
+        [D] At least as many shards are kept as there are streams, and these share the limit
+        evenly, so that a limit does not change by how many ranks the data set can be read.
+        """
+        least = self.num_streams
+        held: list[int] = []
+        missing = limit
+        for path in self._paths:
+            if missing <= 0 and len(held) >= least:
+                break
+            index = read_index(path, self._extensions)
+            held.append(sum(1 for _ in itertools.islice(index, limit)))
+            missing -= held[-1]
+        share, more = divmod(limit, least)
+        takes = [
+            min(there, share + (number < more)) if number < least else 0
+            for number, there in enumerate(held)
+        ]
+        # What a small shard lacks is taken from the others, the first ones first.
+        left = limit - sum(takes)
+        for number, there in enumerate(held):
+            extra = min(left, there - takes[number])
+            takes[number] += extra
+            left -= extra
+        self._paths = self._paths[: len(held)]
+        self._takes = dict(zip(self._paths, takes, strict=True))
+        self._counts = dict(self._takes)
 
     def _sample(
         self,

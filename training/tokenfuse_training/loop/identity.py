@@ -14,10 +14,16 @@ from typing import Any
 from tokenfuse_sdk.errors import ConfigError
 from tokenfuse_training.train_config import TrainConfig
 
-__all__ = ["check_identity", "run_identity"]
+__all__ = ["check_identity", "run_identity", "shared_settings"]
 
 # Changes nothing that is learned, or is told by a fingerprint or a digest.
 _LEFT_OUT = ("run", "evaluate", "init", "tokenizer")
+# Of data and stages: where it is read from, when it is given up, and in how many pieces.
+_LEFT_OUT_OF_DATA = ("root", "max_bad_share")
+_LEFT_OUT_OF_STAGES = ("accumulate",)
+# Of `run`: what decides which collectives a rank calls, and how often. Checkpoints and the end
+# are decided by rank 0 for all.
+_SHARED = ("strategy", "precision", "compile", "activation_checkpointing", "log_steps")
 
 
 def run_identity(
@@ -26,7 +32,7 @@ def run_identity(
     """All that decides what a run learns, up to rounding, as JSON.
 
     Args:
-        config: whole; `run` and `evaluate` are left out.
+        config: whole; left out are `run`, `evaluate`, paths, `max_bad_share` and `accumulate`.
         beginning: the digest of first weights, tokenizer and preprocessing.
         fingerprints: of each data set that a stage reads.
     """
@@ -35,14 +41,32 @@ def run_identity(
         del plain[name]
     used = {task.data for stage in config.stages for task in stage.tasks.values()}
     plain["data"] = {
-        name: {key: value for key, value in settings.items() if key != "root"}
+        name: {key: value for key, value in settings.items() if key not in _LEFT_OUT_OF_DATA}
         for name, settings in plain["data"].items()
         if name in used
     }
-    plain["stages"] = {stage["name"]: stage for stage in plain["stages"]}
+    plain["stages"] = {
+        stage["name"]: {k: v for k, v in stage.items() if k not in _LEFT_OUT_OF_STAGES}
+        for stage in plain["stages"]
+    }
     plain |= {"order_of_stages": [stage.name for stage in config.stages]}
     plain |= {"beginning": beginning, "fingerprint": dict(fingerprints)}
     return json.loads(json.dumps(plain))
+
+
+def shared_settings(config: TrainConfig, *, device: str, bf16: bool) -> dict[str, str]:
+    """Name to value of what is not learned and must be the same on every rank all the same.
+
+    Ranks that differ in it would wait for one another, each in another place.
+
+    Args:
+        config: whole.
+        device: the type of device that `run.device` came to on this rank.
+        bf16: whether matrix products are in bfloat16 there.
+    """
+    shared = {f"run.{name}": str(getattr(config.run, name)) for name in _SHARED}
+    shared |= {f"stages.{stage.name}.accumulate": str(stage.accumulate) for stage in config.stages}
+    return shared | {"device": device, "use of bfloat16": str(bf16)}
 
 
 def check_identity(stored: object, asked: Mapping[str, Any], where: str) -> None:

@@ -66,10 +66,9 @@ class RunLog:
                 "'tokenfuse-sdk[train]', or set run.tensorboard=false"
             ) from error
         with self._typed():
-            # Readers drop what was logged behind the step that a run goes on from.
-            return SummaryWriter(
-                str(self._directory / "tensorboard"), purge_step=step + 1 if step else None
-            )
+            # Readers drop what was logged behind the step that a run goes on from, also where it
+            # was killed before its first checkpoint.
+            return SummaryWriter(str(self._directory / "tensorboard"), purge_step=step + 1)
 
     @contextlib.contextmanager
     def _typed(self) -> Iterator[None]:

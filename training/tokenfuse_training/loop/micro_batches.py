@@ -49,4 +49,6 @@ def _part(batch: Batch, begin: int, end: int, *, first: bool) -> Batch:
         # What was left out belongs to the step: told once.
         num_bad=batch.num_bad if first else {},
         bad=batch.bad if first else (),
+        num_unused=batch.num_unused if first else {},
+        unused=batch.unused if first else (),
     )

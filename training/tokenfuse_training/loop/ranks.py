@@ -25,7 +25,6 @@ from tokenfuse_training.run_settings import RunSettings
 
 __all__ = [
     "Ranks",
-    "any_over_ranks",
     "join_ranks",
     "on_rank_0",
     "same_on_all",
@@ -35,6 +34,8 @@ __all__ = [
 
 T = TypeVar("T")
 
+# A longer text is told by its digest.
+_SHORT = 32
 # Others wait for rank 0 while it writes a checkpoint or draws data for the first time.
 _PATIENCE = datetime.timedelta(minutes=30)
 
@@ -162,11 +163,6 @@ def sum_over_ranks(tensor: Tensor) -> Tensor:
     return total
 
 
-def any_over_ranks(flag: bool) -> bool:
-    """Whether it is true on any rank: a decision that all of them must take alike."""
-    return bool(sum_over_ranks(torch.tensor(int(flag))))
-
-
 def same_on_all(text: str, what: str = "config") -> None:
     """Make sure that all ranks have the same text.
 
@@ -175,13 +171,14 @@ def same_on_all(text: str, what: str = "config") -> None:
     """
     if not dist.is_initialized():
         return
-    digests: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(digests, hashlib.sha256(text.encode()).hexdigest()[:16])
-    others = [rank for rank, digest in enumerate(digests) if digest != digests[0]]
+    told: list[Any] = [None] * dist.get_world_size()
+    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+    dist.all_gather_object(told, text if len(text) <= _SHORT else digest)
+    others = [rank for rank, said in enumerate(told) if said != told[0]]
     if others:
         raise ConfigError(
             f"the {what} of rank {', '.join(map(str, others))} is another than that of rank 0 "
-            f"({digests[others[0]]} and {digests[0]}); start all ranks with the same files and "
+            f"({told[others[0]]} and {told[0]}); start all ranks with the same files and "
             "the same options"
         )
 
@@ -197,14 +194,23 @@ def on_rank_0(work: Callable[[], T]) -> T:
         try:
             result = work()
         except Exception as error:
-            ours = type(error) if isinstance(error, TokenfuseError) else RuntimeError
-            dist.broadcast_object_list([(ours, str(error), None)], src=0)
+            dist.broadcast_object_list([(*_as_sent(error), None)], src=0)
             raise
-        dist.broadcast_object_list([(None, "", result)], src=0)
+        dist.broadcast_object_list([(None, (), result)], src=0)
         return result
     said: list[Any] = [None]
     dist.broadcast_object_list(said, src=0)
-    kind, message, result = said[0]
+    kind, arguments, result = said[0]
     if kind is not None:
-        raise kind(message)
+        raise kind(*arguments)
     return result
+
+
+def _as_sent(error: Exception) -> tuple[type[Exception], tuple[Any, ...]]:
+    """The type and arguments by which others raise it; our own types and the system's stay."""
+    if isinstance(error, TokenfuseError):
+        return type(error), (str(error),)
+    if isinstance(error, OSError) and error.errno is not None:
+        # Of these, Python makes the type that fits the number.
+        return OSError, (error.errno, error.strerror, error.filename)
+    return (OSError if isinstance(error, OSError) else RuntimeError), (str(error),)

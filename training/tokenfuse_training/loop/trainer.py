@@ -20,7 +20,7 @@ from torch import Tensor
 from tokenfuse_training.data.source import Source
 from tokenfuse_training.loop.checkpoints import newest_checkpoint, read_facts
 from tokenfuse_training.loop.determinism import same_each_time
-from tokenfuse_training.loop.identity import check_identity, run_identity
+from tokenfuse_training.loop.identity import check_identity, run_identity, shared_settings
 from tokenfuse_training.loop.log import RunLog
 from tokenfuse_training.loop.optimizer import make_optimizer, set_stage
 from tokenfuse_training.loop.ranks import Ranks, on_rank_0, same_on_all, sum_over_ranks, uses_bf16
@@ -75,6 +75,9 @@ class Trainer:
         self._identity = run_identity(config, beginning=beginning.source, fingerprints=fingerprints)
         same_on_all(json.dumps(self._identity))
         self._bf16 = uses_bf16(config.run, ranks.device)
+        shared = shared_settings(config, device=ranks.device.type, bf16=self._bf16)
+        for name, value in shared.items():
+            same_on_all(value, name)
         with same_each_time(ranks.device):
             self._peak = find_peak(config.run, ranks.device, bf16=self._bf16)
         self._window = Window()
@@ -189,7 +192,7 @@ class Trainer:
                 task_losses = {f"task_loss/{k}": v for k, v in done.task_losses.items()}
                 values = {"loss": done.loss, "grad_norm": done.grad_norm, "budget": budget}
                 self._window.add(values | {"learning_rate": rate} | task_losses)
-                self._window.count(done.counts, batch.bad)
+                self._window.count(done.counts, batch.bad + batch.unused)
                 meter.add(len(batch.keys), cost.of(batch, budget))
                 if self.step % config.run.log_steps == 0 or self.step == first_step + stage.steps:
                     self._write_line(log, report, stage_run, stage, meter)

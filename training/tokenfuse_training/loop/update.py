@@ -94,6 +94,7 @@ class Updater:
         weights = self._terms.weights(plan)
         divisors = sum_over_ranks(sum(term_divisors(part, stage) for part in parts))
         counts = {f"bad/{task}": number for task, number in batch.num_bad.items()}
+        counts |= {f"unused/{task}": number for task, number in batch.num_unused.items()}
         sums = self._sums(parts, budget, weights, divisors, counts=counts)
         used = divisors > 0
         loss = float((weights[used] * sums[used] / divisors[used]).sum())

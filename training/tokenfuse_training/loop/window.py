@@ -39,7 +39,7 @@ class Window:
         """Counts of one step on this rank, and what its bad records said.
 
         Args:
-            counts: `bad/<task>`, `right/<kind>` and `seen/<kind>`.
+            counts: `bad/<task>`, `unused/<task>`, `right/<kind>` and `seen/<kind>`.
             messages: the first of a line are shown with it.
         """
         for name, number in counts.items():
@@ -68,7 +68,7 @@ class Window:
             seen = self._counts.get(f"seen/{kind}", 0)
             if group == "right" and seen:
                 line[name] = number / seen
-            elif group == "bad":
+            elif group in ("bad", "unused"):
                 line[name] = number
         if self._said:
             # Sorted: which rank said it shows no more.

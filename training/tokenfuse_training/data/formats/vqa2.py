@@ -16,10 +16,10 @@ from tokenfuse_training.data.formats.vqa2_files import NUM_ANSWERS, AnswerFile, 
 from tokenfuse_training.data.record import Answer, Question
 from tokenfuse_training.data_settings import Vqa2Data
 
-__all__ = ["open_vqa2", "soft_targets"]
+__all__ = ["open_vqa2", "scored_answers"]
 
 
-def soft_targets(normal: Sequence[str]) -> tuple[Answer, ...]:
+def scored_answers(normal: Sequence[str]) -> tuple[Answer, ...]:
     """[P of VQA v2.0] Each distinct answer is right by min(times it was said / 3, 1).
 
     Args:
@@ -55,7 +55,7 @@ class _VqaTexts:
         return Question(
             id=str(self.ids[row]),
             text=self.texts[row],
-            answers=soft_targets([self.normal[answer] for answer in ids]),
+            answers=scored_answers([self.normal[answer] for answer in ids]),
             said=tuple(self.answers[answer] for answer in ids),
             kind=self.kinds[row] if ids else "",
         )

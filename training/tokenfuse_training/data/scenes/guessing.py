@@ -35,28 +35,6 @@ def image_only_majority(train: Sequence[Asked]) -> Callable[[Asked], str]:
     return lambda q: answer
 
 
-def guess_accuracy(train: Sequence[Asked], test: Sequence[Asked]) -> dict[str, dict[str, float]]:
-    """Accuracy of both on `test`.
-
-    Returns:
-        `question_only` and `image_only` -> family, or `all` -> share of right answers, 0 to 1.
-    """
-    guessers = {
-        "question_only": question_only_majority(train),
-        "image_only": image_only_majority(train),
-    }
-    result = {}
-    for name, guess in guessers.items():
-        right: collections.Counter[str] = collections.Counter()
-        total: collections.Counter[str] = collections.Counter()
-        for q in test:
-            for group in (q.family, "all"):
-                right[group] += guess(q) == q.answer
-                total[group] += 1
-        result[name] = {group: right[group] / total[group] for group in total}
-    return result
-
-
 def _most_frequent(pairs) -> dict[str, str]:
     counts: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
     for key, answer in pairs:

@@ -6,6 +6,7 @@ it depends on.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import json
@@ -13,7 +14,7 @@ import multiprocessing
 import os
 import pathlib
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -26,6 +27,7 @@ from tokenfuse_training.data.scenes.rng import Rng, stream_key
 from tokenfuse_training.data.scenes.sampling import sample_scene
 from tokenfuse_training.data.scenes.scene import Scene
 from tokenfuse_training.data.scenes.stones import ask_stones
+from tokenfuse_training.errors import DataError
 
 __all__ = ["DESCRIPTION_TASKS", "SceneStore", "StoreSpec", "open_store"]
 
@@ -153,26 +155,28 @@ def _chunks(
 def _write(
     spec: StoreSpec, folder: pathlib.Path, num_workers: int, report: Callable[[int], None]
 ) -> None:
-    arrays: list[np.memmap[Any, Any]] = []
     lengths: list[int] = []
-    with (folder / "texts.jsonl").open("wb") as file:
+    with contextlib.ExitStack() as stack:
+        # Plain writes: where the disk is full, a map of a file ends the process by a signal.
+        texts, *arrays = (
+            stack.enter_context((folder / name).open("wb"))
+            for name in ("texts.jsonl", *(f"{name}.npy" for name in _ARRAYS))
+        )
         for parts, lines in _chunks(spec, num_workers):
-            if not arrays:
-                arrays = [
-                    np.lib.format.open_memmap(
-                        folder / f"{name}.npy", "w+", part.dtype, (spec.num_scenes, *part.shape[1:])
-                    )
-                    for name, part in zip(_ARRAYS, parts, strict=True)
-                ]
-            start = len(lengths)
-            for array, part in zip(arrays, parts, strict=True):
-                array[start : start + len(part)] = part
-            file.writelines(lines)
+            for file, part in zip(arrays, parts, strict=True):
+                if not lengths:
+                    _write_header(file, part.dtype, (spec.num_scenes, *part.shape[1:]))
+                file.write(part.tobytes())
+            texts.writelines(lines)
             lengths += map(len, lines)
             report(len(lengths))
-    for array in arrays:
-        array.flush()
     np.save(folder / "line_ends.npy", np.cumsum(lengths, dtype=np.int64))
+
+
+def _write_header(file: IO[bytes], dtype: np.dtype, shape: tuple[int, ...]) -> None:
+    descr = np.lib.format.dtype_to_descr(dtype)
+    header = {"descr": descr, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)
 
 
 def open_store(
@@ -191,14 +195,26 @@ def open_store(
         cache: folder of all stores.
         num_workers: processes that draw; 0 is one per core.
         report: called with the number of scenes done.
+
+    Raises:
+        DataError: they cannot be written; nothing is left of them.
     """
     folder = cache / spec.key
     if not folder.is_dir():
-        cache.mkdir(parents=True, exist_ok=True)
-        with one_writer(folder):
-            if not folder.is_dir():
-                with atomic_folder(folder, overwrite=False) as temporary:
-                    _write(spec, temporary, num_workers or os.cpu_count() or 1, report)
+        try:
+            cache.mkdir(parents=True, exist_ok=True)
+            with one_writer(folder):
+                if not folder.is_dir():
+                    with atomic_folder(folder, overwrite=False) as temporary:
+                        _write(spec, temporary, num_workers or os.cpu_count() or 1, report)
+        except OSError as error:
+            bytes_each = 3 * spec.image_size**2 + 2 * spec.grid_size**2
+            raise DataError(
+                f"{spec.num_scenes} {spec.split} scenes cannot be drawn into {cache} "
+                f"({error.strerror or error}); their pictures alone take "
+                f"{spec.num_scenes * bytes_each / 1e6:.3g} MB: make room there, raise the limit "
+                "on the size of a file, or set the data set's `root` to another folder"
+            ) from error
     arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS}
     return SceneStore(
         **arrays,
