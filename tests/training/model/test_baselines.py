@@ -29,10 +29,11 @@ def small(kind: str):
 @pytest.mark.parametrize("kind", FUSION_KINDS)
 def test_it_learns_what_needs_both_picture_and_text(kind):
     """Answer = colour of the half that the text names: neither alone tells it."""
-    torch.manual_seed(0)
+    # With 1 every kind is there in 25 to 65 steps; others take up to 120.
+    torch.manual_seed(1)
     model = JointModel(small(kind)).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
-    rng = torch.Generator().manual_seed(0)
+    rng = torch.Generator().manual_seed(1)
     right = 0.0
     for step in range(200):
         halves = torch.randint(0, 2, (64, 2), generator=rng)
