@@ -7,14 +7,9 @@ import itertools
 import pytest
 
 from tokenfuse_sdk.errors import ConfigError
-from tokenfuse_training.train_config import (
-    DATA_FORMATS,
-    TASKS,
-    EvaluateSettings,
-    StageSettings,
-    TaskSettings,
-    TrainConfig,
-)
+from tokenfuse_training.data_settings import DATA_FORMATS
+from tokenfuse_training.stage_settings import TASKS, StageSettings, TaskSettings
+from tokenfuse_training.train_config import EvaluateSettings, TrainConfig
 
 GIVEN = {
     "vqa2": {"questions": "q.json", "images": "i"},
