@@ -9,7 +9,7 @@ import pytest
 from toy_data import Stratified
 
 from tokenfuse_sdk.errors import ConfigError
-from tokenfuse_training.data.plan import Planner
+from tokenfuse_training.data.plan import Planner, check_batch_size
 from tokenfuse_training.errors import CheckpointError
 
 TASKS = ("one", "two")
