@@ -15,6 +15,7 @@ from published_files import ten, write_coco_captions, write_vqa2
 from tokenfuse_sdk.errors import ConfigError
 from tokenfuse_training.cli.train import train
 from tokenfuse_training.errors import DataError
+from tokenfuse_training.left_out import left_out
 from tokenfuse_training.run import run_trainer
 
 COUNT = 20
@@ -99,6 +100,22 @@ def test_what_was_left_out_is_said_and_in_the_card(tmp_path, data):
     assert str(data[0]) not in card
     lines = (tmp_path / "out.work" / "log.jsonl").read_text().splitlines()
     assert sum(json.loads(line).get("bad/caption", 0) for line in lines) == 5
+
+
+def test_what_was_left_out_is_summed_by_stage_and_safe_to_show(tmp_path):
+    config = toy_config(stage("one"), stage("two"))
+    log = tmp_path / "log.jsonl"
+    assert left_out(log, config) == []
+    lines = [
+        {"step": 2, "stage": "one", "bad/ask": 0, "unused/tell": 0},
+        {"step": 4, "stage": "one", "bad/ask": 2, "unused/tell": 3, "bad_records": "a\x1b[2Jb"},
+        {"step": 6, "stage": "one", "bad/ask": 1, "bad_records": "later"},
+        {"step": 12, "stage": "two", "bad/ask": 0},
+    ]
+    log.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (one,) = left_out(log, config)
+    assert str(one) == "stage one: 3 of 30 pictures (ask 3), and 3 texts or answers of others"
+    assert one.said == "a?[2Jb"
 
 
 class Interrupted(Colors):

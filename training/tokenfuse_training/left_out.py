@@ -62,10 +62,15 @@ def left_out(log: pathlib.Path, config: TrainConfig) -> list[LeftOut]:
                     seen=stage.steps * stage.batch_size,
                     bad={task: number for task, number in bad.items() if number},
                     unused=unused,
-                    said=next(line["bad_records"] for line in own if "bad_records" in line),
+                    said=_shown(next((r for line in own if (r := line.get("bad_records"))), "")),
                 )
             )
     return found
+
+
+def _shown(text: str) -> str:
+    """Names and words of a data set must not move a terminal's cursor."""
+    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def _sum(lines: Iterable[dict[str, Any]], key: str) -> int:
