@@ -189,7 +189,7 @@ def test_a_run_begins_with_a_bundle(trained, tmp_path):
     ("sets", "words"),
     [
         (("model.fusion.kind=concat", "evaluate.test.num_questions=200"), "fusion.kind is concat"),
-        (("data.test.num_scenes=3", "evaluate.test.num_questions=0"), "num_questions is"),
+        (("data.test.num_scenes=3", "evaluate.test.num_questions=0"), "questions, too few"),
     ],
 )
 def test_a_model_without_a_record_is_a_bundle_all_the_same(tmp_path, monkeypatch, sets, words):
@@ -201,6 +201,8 @@ def test_a_model_without_a_record_is_a_bundle_all_the_same(tmp_path, monkeypatch
     done = run("-o", output, sets=(*shorter, *only, *sets))
     assert "no record of precisions" in done.stderr
     assert words in done.stderr
+    # No bar of what is not begun.
+    assert "asking in every precision" not in done.stderr
     assert f"wrote {output}" in done.stderr
     assert tf.bundle.read_bundle(output).precisions is None
 

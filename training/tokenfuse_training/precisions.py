@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -57,7 +58,7 @@ def measure_precisions(
         path: the bundle.
         asked_set: what is asked; as many questions as a record may have.
         num_threads: that one call uses; None for what affinity and cgroup allow.
-        report: called with the number of questions done.
+        report: called with the number of questions done; with 0 once it is sure to begin.
 
     Returns:
         The record, for `tokenfuse_sdk.bundle.record_precisions`. Its counts of right answers are
@@ -82,6 +83,7 @@ def measure_precisions(
             ((name, budget) for name in names for budget in budgets), 0.0
         )
         pictures = _enough(asked_set.pictures(models[0].config.vision), MIN_QUESTIONS)
+        report(0)
         # All answer one chunk of pictures before the next is read: `tee` keeps no more.
         asked = [
             ask(
@@ -122,8 +124,8 @@ def measure_precisions(
 
 
 def _enough(pictures: Iterable[AskedPicture], least: int) -> Iterator[AskedPicture]:
-    """The same pictures; the error that a record would be, before any of them is asked."""
-    from tokenfuse_sdk.bundle import check_asked
+    """The same pictures; too few questions are an error before any of them is asked."""
+    from tokenfuse_sdk.errors import BundleFormatError
 
     kept: list[AskedPicture] = []
     found = 0
@@ -133,7 +135,10 @@ def _enough(pictures: Iterable[AskedPicture], least: int) -> Iterator[AskedPictu
         found += len(picture.questions)
         if found >= least:
             break
-    check_asked(num_questions=min(found, least), seed=0)
+    if found < least:
+        raise BundleFormatError(
+            f"there are {found} questions, too few for a record, which needs {least}"
+        )
     return itertools.chain(kept, iterator)
 
 
@@ -152,10 +157,16 @@ def record_measured(
     from tokenfuse_sdk.bundle import check_record, record_precisions
 
     check_record(path, overwrite=overwrite)
-    with bar("asking in every precision", total=asked_set.num_questions or None) as update:
+    with contextlib.ExitStack() as stack:
+
+        @functools.cache
+        def shown() -> Callable[..., None]:
+            total = asked_set.num_questions or None
+            return stack.enter_context(bar("asking in every precision", total=total))
+
         record = measure_precisions(
-            path, asked_set, num_threads=num_threads, report=lambda done: update(completed=done)
+            path, asked_set, num_threads=num_threads, report=lambda done: shown()(completed=done)
         )
-        update(total=record.num_questions, completed=record.num_questions)
+        shown()(total=record.num_questions, completed=record.num_questions)
     record_precisions(path, record, overwrite=overwrite)
     return record

@@ -91,7 +91,9 @@ def _draw(courses: Mapping[str, Mapping[str, Course]]) -> bytes:
     tasks = list(dict.fromkeys(task for panel in courses.values() for task in panel))
     for axes, (panel, by_task) in zip(grid, courses.items(), strict=True):
         for task, (steps, values) in by_task.items():
-            axes.plot(*_broken(steps, values), label=task, color=f"C{tasks.index(task) % 10}")
+            color = f"C{tasks.index(task) % 10}"
+            # With a sign at each value: a short stage has one alone, which no line would show.
+            axes.plot(*_broken(steps, values), label=task, color=color, marker=".")
         axes.set_ylabel(_PANELS[panel])
         axes.spines[["top", "right"]].set_visible(False)
         if panel in ("probability", "difficulty"):
