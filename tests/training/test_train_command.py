@@ -64,6 +64,9 @@ def test_the_bundle_is_one_that_the_sdk_loads(trained):
     assert record.num_questions == 200
     assert json.loads((output / "config.json").read_text())["name"] == "scenes-nano"
     assert isinstance(run("-o", output, check=False).exception, OutputExistsError)
+    # What is wrong with the config is told first: another OUTPUT would not mend it.
+    wrong = run("-o", output, check=False, sets=(*SMALL, "model.size=huge")).exception
+    assert isinstance(wrong, ConfigError) and "model.size='huge'" in str(wrong)
 
 
 def test_the_work_folder_tells_the_whole_run(trained):

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import os
 
     from tokenfuse_sdk.bundle import PrecisionRecord
+    from tokenfuse_sdk.errors import BundleFormatError
     from tokenfuse_sdk.model import Model
     from tokenfuse_training.asked_set import AskedSet
 
@@ -71,6 +72,8 @@ def measure_precisions(
     from tokenfuse_sdk.bundle import MIN_QUESTIONS, BudgetCount, PrecisionRecord, check_asked
     from tokenfuse_sdk.runtime import PRECISIONS
 
+    if 0 < asked_set.num_questions < MIN_QUESTIONS:
+        raise _too_few(asked_set.num_questions)
     # 0 is all of them, which are counted when they have been asked.
     check_asked(num_questions=asked_set.num_questions or MIN_QUESTIONS, seed=asked_set.seed)
     names = PRECISIONS["cpu"]
@@ -125,8 +128,6 @@ def measure_precisions(
 
 def _enough(pictures: Iterable[AskedPicture], least: int) -> Iterator[AskedPicture]:
     """The same pictures; too few questions are an error before any of them is asked."""
-    from tokenfuse_sdk.errors import BundleFormatError
-
     kept: list[AskedPicture] = []
     found = 0
     iterator = iter(pictures)
@@ -136,10 +137,17 @@ def _enough(pictures: Iterable[AskedPicture], least: int) -> Iterator[AskedPictu
         if found >= least:
             break
     if found < least:
-        raise BundleFormatError(
-            f"there are {found} questions, too few for a record, which needs {least}"
-        )
+        raise _too_few(found)
     return itertools.chain(kept, iterator)
+
+
+def _too_few(count: int) -> BundleFormatError:
+    from tokenfuse_sdk.bundle import MIN_QUESTIONS
+    from tokenfuse_sdk.errors import BundleFormatError
+
+    return BundleFormatError(
+        f"there are {count} questions, too few for a record, which needs {MIN_QUESTIONS}"
+    )
 
 
 def record_measured(
