@@ -53,6 +53,7 @@ class CardFacts:
         evaluations: by name.
         not_evaluated: entries of `evaluate` that could not be asked.
         guesses: name to rows of a baseline and its accuracy, for those that have any.
+        left_out: of each stage that left pictures or texts out: how many.
     """
 
     config: TrainConfig
@@ -67,6 +68,7 @@ class CardFacts:
     evaluations: Mapping[str, Evaluation]
     not_evaluated: Sequence[str] = ()
     guesses: Mapping[str, Sequence[tuple[str, float]]] = dataclasses.field(default_factory=dict)
+    left_out: Sequence[str] = ()
 
 
 def _cell(text: str) -> str:
@@ -143,6 +145,9 @@ def _data_list(facts: CardFacts) -> str:
     for name, settings in facts.config.data.items():
         size = f", {facts.sizes[name]:,} pictures" if name in facts.sizes else ""
         lines.append(f"- `{name}`: {_DATA[format_of(settings)]}{size}.")
+    if facts.left_out:
+        lines += ["", "Could not be used and were left out, counted anew in each epoch:", ""]
+        lines += [f"- {one}." for one in facts.left_out]
     return "\n".join(lines)
 
 

@@ -26,6 +26,7 @@ from tokenfuse_training.data.source import Source, is_indexed
 from tokenfuse_training.errors import EvaluationError
 from tokenfuse_training.evaluate import Evaluation, evaluate_set
 from tokenfuse_training.guesses import guessed
+from tokenfuse_training.left_out import left_out
 from tokenfuse_training.loop.log import LOG_NAME
 from tokenfuse_training.loop.ranks import Ranks
 from tokenfuse_training.model import JointModel, model_from_weights
@@ -94,6 +95,7 @@ def publish(run: FinishedRun, averaged: Mapping[str, Tensor]) -> None:
     _write_evaluations(run.work / "evaluation.json", evaluated)
     if any(len(stage.tasks) > 1 for stage in run.config.stages):
         plot_sampling(run.work / LOG_NAME, run.work / "sampling.png")
+    missed = left_out(run.work / LOG_NAME, run.config)
     facts = CardFacts(
         config=run.config,
         model=beginning.model_config,
@@ -107,6 +109,7 @@ def publish(run: FinishedRun, averaged: Mapping[str, Tensor]) -> None:
         evaluations=evaluated.done,
         not_evaluated=tuple(evaluated.failed),
         guesses=evaluated.guesses,
+        left_out=tuple(map(str, missed)),
     )
     write_bundle(
         run.output,
@@ -119,6 +122,8 @@ def publish(run: FinishedRun, averaged: Mapping[str, Tensor]) -> None:
         overwrite=run.overwrite,
     )
     _record_precisions(run, evaluated)
+    for one in missed:
+        click.echo(f"left out of {one}; the first: {one.said}", err=True)
     click.echo(f"wrote {run.output}", err=True)
     if evaluated.failed:
         raise _told(run, evaluated.failed)

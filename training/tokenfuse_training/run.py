@@ -10,20 +10,20 @@ from typing import Any
 import click
 
 from tokenfuse_sdk.atomic import write_file
-from tokenfuse_sdk.errors import ConfigError
 from tokenfuse_training.config_file import config_yaml
 from tokenfuse_training.data.coder import TextCoder
 from tokenfuse_training.data.source import Source
 from tokenfuse_training.loop.ranks import Ranks, join_ranks, on_rank_0
+from tokenfuse_training.loop.stage_run import check_tasks
 from tokenfuse_training.loop.trainer import Trainer
 from tokenfuse_training.progress import bar
 from tokenfuse_training.publication import FinishedRun, publish
 from tokenfuse_training.sources import open_sources, with_scenes_in
 from tokenfuse_training.start import Beginning, begin
-from tokenfuse_training.tasks.make import make_task
 from tokenfuse_training.train_config import TrainConfig
+from tokenfuse_training.usable_tasks import check_usable
 
-__all__ = ["RunOptions", "train_config"]
+__all__ = ["RunOptions", "run_trainer", "train_config"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,13 +59,15 @@ def train_config(config: TrainConfig, options: RunOptions) -> bool:
     placed = with_scenes_in(config, options.work)
     beginning = begin(config)
     coder = TextCoder.of_model(beginning.tokenizer_json, beginning.model_config)
-    _check_tasks(config, coder)
+    # Again in the trainer; here before scenes are drawn.
+    check_tasks(config, coder)
     with join_ranks(config.run) as ranks:
         sources = _sources(placed, beginning, ranks)
+        on_rank_0(lambda: check_usable(config, sources, coder, beginning.preprocess))
         trainer = Trainer(placed, beginning, sources, ranks=ranks, directory=options.work)
         # Behind the trainer, which refuses to go on with another run's folder.
         on_rank_0(lambda: _write_config(config, options.work))
-        if not _train(trainer, options.max_minutes):
+        if not run_trainer(trainer, options.max_minutes):
             if ranks.rank == 0:
                 click.echo(f"stopped; run again to go on from {options.work}", err=True)
             return False
@@ -85,16 +87,6 @@ def train_config(config: TrainConfig, options: RunOptions) -> bool:
         )
         publish(run, averaged)
     return True
-
-
-def _check_tasks(config: TrainConfig, coder: TextCoder) -> None:
-    """What the last stage cannot do is told now, not after the first."""
-    for stage in config.stages:
-        for name, task in stage.tasks.items():
-            try:
-                make_task(task, coder)
-            except ConfigError as error:
-                raise ConfigError(f"stages.{stage.name}.tasks.{name}: {error}") from error
 
 
 def _sources(config: TrainConfig, beginning: Beginning, ranks: Ranks) -> dict[str, Source]:
@@ -117,8 +109,13 @@ def _write_config(config: TrainConfig, work: pathlib.Path) -> None:
     write_file(work / "config.yaml", config_yaml(config).encode())
 
 
-def _train(trainer: Trainer, max_minutes: float) -> bool:
-    """To the end: true; or to where the time is up. Rank 0 shows a bar."""
+def run_trainer(trainer: Trainer, max_minutes: float = float("inf")) -> bool:
+    """Train to the end: true; or to where the time is up. Rank 0 shows a bar.
+
+    Raises:
+        KeyboardInterrupt: after it was said where the same command goes on.
+        TokenfuseError: of the training.
+    """
     if trainer.ranks.rank != 0:
         return trainer.run(lambda line: None, max_minutes)
     click.echo(f"peak: {trainer.peak}", err=True)
@@ -127,9 +124,19 @@ def _train(trainer: Trainer, max_minutes: float) -> bool:
         def show(values: Mapping[str, Any]) -> None:
             update(completed=values["step"], description=_said(values))
 
-        done = trainer.run(show, max_minutes)
+        try:
+            done = trainer.run(show, max_minutes)
+        except KeyboardInterrupt:
+            click.echo(_goes_on(trainer.saved_step), err=True)
+            raise
         update(completed=trainer.step)
     return done
+
+
+def _goes_on(step: int) -> str:
+    if step:
+        return f"run again to go on from step {step}"
+    return "run again to begin anew: there is no checkpoint yet"
 
 
 def _said(line: Mapping[str, Any]) -> str:

@@ -32,8 +32,8 @@ class Beginning:
         model: with its first weights, float32, on the CPU.
         preprocess: how pictures become arrays.
         tokenizer_json: the `tokenizer.json` of the bundle to come.
-        source: a digest of all that weights, tokenizer and preprocessing were made from; a
-            checkpoint goes on only where it is the same.
+        source: a digest of all that weights and preprocessing were made from; a checkpoint goes
+            on only where it and the tokenizer are the same.
         notes: what was taken from where, a sentence each, for people.
     """
 
@@ -65,12 +65,11 @@ def _make_model(stacks: Stacks, seed: int) -> JointModel:
     return model
 
 
-def _digest(stacks: Stacks, preprocess: PreprocessConfig, tokenizer_json: bytes) -> str:
+def _digest(stacks: Stacks, preprocess: PreprocessConfig) -> str:
     facts = {
         "model": stacks.config.to_dict(),
         "preprocess": preprocess.to_dict(),
         "files": stacks.files,
-        "tokenizer": hashlib.sha256(tokenizer_json).hexdigest(),
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
@@ -116,6 +115,6 @@ def begin(config: TrainConfig) -> Beginning:
         model=_make_model(stacks, config.seed),
         preprocess=preprocess,
         tokenizer_json=tokenizer_json,
-        source=_digest(stacks, preprocess, tokenizer_json),
+        source=_digest(stacks, preprocess),
         notes=stacks.notes,
     )

@@ -9,7 +9,7 @@ import pytest
 from toy_data import Stratified
 
 from tokenfuse_sdk.errors import ConfigError
-from tokenfuse_training.data.plan import Planner
+from tokenfuse_training.data.plan import Planner, check_batch_size
 from tokenfuse_training.errors import CheckpointError
 
 TASKS = ("one", "two")
@@ -86,5 +86,6 @@ def test_the_state_of_another_stage_is_refused(other):
 
 
 def test_fewer_pictures_than_tasks_is_refused():
-    with pytest.raises(ConfigError, match="batch_size=1"):
-        planner(batch_size=1)
+    with pytest.raises(ConfigError, match=r"stages\.one\.batch_size=1 is less than the 2 tasks"):
+        check_batch_size("one", 1, 2)
+    check_batch_size("one", 2, 2)

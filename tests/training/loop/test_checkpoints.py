@@ -21,6 +21,8 @@ from tokenfuse_training.loop.checkpoints import (
     read_checkpoint,
     write_checkpoint,
 )
+from tokenfuse_training.loop.identity import check_identity, run_identity
+from tokenfuse_training.start import begin
 from tokenfuse_training.train_config import EvaluateSettings
 
 CONFIG = toy_config(run=toy_run(checkpoint_steps=2, keep_checkpoints=2))
@@ -52,6 +54,16 @@ def test_the_last_two_are_kept_and_names_are_those_of_parameters(folder):
     # As readable as any file that is written here.
     (folder / "plain").touch()
     assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE((folder / "plain").stat().st_mode)
+
+
+def test_each_stage_ends_with_one(tmp_path):
+    config = toy_config(stage("one", steps=3), stage("two", steps=2))
+    train(config, tmp_path)
+    assert names(tmp_path) == ["step-00000003.safetensors", "step-00000005.safetensors"]
+    expected = [line["loss"] for line in log_of(tmp_path)]
+    checkpoint_path(tmp_path / "checkpoints", 5).unlink()
+    train(config, tmp_path)
+    assert [line["loss"] for line in log_of(tmp_path)] == expected
 
 
 def test_a_run_that_is_done_is_done(folder):
@@ -196,6 +208,22 @@ def test_another_run_is_refused_setting_by_setting(folder, changed, source, said
         assert words in str(caught.value), str(caught.value)
     assert str(caught.value).count(" there, ") == len(said)
     assert names(folder) == before
+
+
+def test_another_tokenizer_is_called_so():
+    text = CONFIG.model.text | {"vocab_size": 300}
+    model = dataclasses.replace(CONFIG.model, text=text)
+    one, other = (
+        run_identity(config, begin(config), {})
+        for config in (
+            dataclasses.replace(CONFIG, model=model, tokenizer=name)
+            for name in ("scenes", "scenes-pretrain")
+        )
+    )
+    with pytest.raises(ConfigError) as caught:
+        check_identity(one, other, "it")
+    assert str(caught.value).startswith("it is of another run: tokenizer (")
+    assert str(caught.value).count(" there, ") == 1
 
 
 def test_how_and_where_it_runs_may_change(folder):

@@ -37,8 +37,13 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_its_batch(tmp_path):
         trainer.run(lambda line: None)
     said = str(caught.value)
     path = tmp_path / "not-finite-step-00000001.safetensors"
-    for word in ("step 1 of stage 'one'", str(path), "learning_rate", "fp32"):
+    for word in (
+        "step 1 of stage 'one'", str(path), "step-00000001.safetensors stays", "learning_rate",
+        "smaller max_grad_norm",
+    ):  # fmt: skip
         assert word in said, said
+    # Which it was in.
+    assert "fp32" not in said
     kept = load_file(path)
     assert kept["image_u8_BHW3"].shape[1:] == (16, 16, 3)
     with safe_open(path, framework="pt") as file:
@@ -51,6 +56,20 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_its_batch(tmp_path):
     assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["step-00000001.safetensors"]
     assert [line["step"] for line in log_of(tmp_path)] == [1]
     assert train(config, tmp_path).step == 6
+
+
+def test_without_a_checkpoint_none_is_promised(tmp_path):
+    run = toy_run(precision="bf16")
+    trainer = trainer_of(toy_config(stage(max_grad_norm=0.0), run=run), tmp_path)
+    with torch.no_grad():
+        trainer.state.named["model.decoder.lm_head.weight"].fill_(3e38)
+    with pytest.raises(NotFiniteError) as caught:
+        trainer.run(lambda line: None)
+    for word in ("no checkpoint yet", "a max_grad_norm (0 clips nothing)", "run.precision=fp32"):
+        assert word in str(caught.value)
+    with pytest.raises(NotFiniteError, match="there is none before it"):
+        trainer.state.named["model.text_projection.weight"].data.fill_(float("nan"))
+        trainer.state.save(tmp_path / "checkpoints", 1, {}, 1)
 
 
 def test_a_stream_has_no_size_for_proportional(tmp_path):

@@ -21,9 +21,8 @@ from tokenfuse_training.data.order import index_of, mixed
 from tokenfuse_training.data.plan import Planner, StepPlan
 from tokenfuse_training.data.sample import Drawn, SampleMaker
 from tokenfuse_training.data.source import Source, is_indexed, is_stream
-from tokenfuse_training.data.streams import TaskStreams
+from tokenfuse_training.data.streams import TaskStreams, check_source
 from tokenfuse_training.data.workers import Workers
-from tokenfuse_training.errors import DataError
 from tokenfuse_training.stage_settings import StageSettings
 from tokenfuse_training.tasks.task import Task
 
@@ -84,12 +83,9 @@ class Feed:
         self._streams: dict[str, TaskStreams] = {}
         for task, name in data.items():
             source = self._sources[name]
+            check_source(name, source, world_size)
             if is_stream(source):
-                self._streams[task] = TaskStreams(
-                    source, name=name, seed=mixed(*self._key(task)), world_size=world_size
-                )
-            elif is_indexed(source) and not len(source):
-                raise DataError(f"data {name} has no records; nothing can be trained on it")
+                self._streams[task] = TaskStreams(source, seed=mixed(*self._key(task)))
         maker = SampleMaker(
             stage=stage,
             tasks={name: tasks[name] for name in stage.tasks},

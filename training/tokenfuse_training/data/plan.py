@@ -19,7 +19,16 @@ from tokenfuse_training.samplers.share_out import share_out
 if TYPE_CHECKING:
     from tokenfuse_training.samplers.sampler import Sampler
 
-__all__ = ["Planner", "StepPlan"]
+__all__ = ["Planner", "StepPlan", "check_batch_size"]
+
+
+def check_batch_size(stage: str, batch_size: int, num_tasks: int) -> None:
+    """Raise ConfigError where a step of `stage` has fewer pictures than tasks."""
+    if batch_size < num_tasks:
+        raise ConfigError(
+            f"stages.{stage}.batch_size={batch_size} is less than the {num_tasks} tasks of the "
+            "stage, each of which has a picture in every step; raise it"
+        )
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,12 +52,9 @@ class Planner:
     Args:
         tasks: names, in the stage's order.
         sampler: gives the shares.
-        batch_size: pictures of a step, over all ranks.
+        batch_size: pictures of a step, over all ranks; at least one a task (`check_batch_size`).
         ahead: so many plans are fixed before the losses of the first of them are known.
         first_step: of the stage.
-
-    Raises:
-        ConfigError: fewer pictures than tasks.
     """
 
     def __init__(
@@ -59,11 +65,6 @@ class Planner:
         ahead: int,
         first_step: int = 0,
     ) -> None:
-        if batch_size < len(tasks):
-            raise ConfigError(
-                f"batch_size={batch_size} is less than the {len(tasks)} tasks, each of which has "
-                "a picture in every step; raise it"
-            )
         self.tasks = tuple(tasks)
         self.sampler = sampler
         self.batch_size = batch_size

@@ -6,9 +6,32 @@ from collections.abc import Iterator
 from typing import Any
 
 from tokenfuse_sdk.errors import ConfigError
-from tokenfuse_training.data.source import StreamSource
+from tokenfuse_training.data.source import Source, StreamSource, is_indexed, is_stream
+from tokenfuse_training.errors import DataError
 
-__all__ = ["TaskStreams"]
+__all__ = ["TaskStreams", "check_source"]
+
+
+def check_source(name: str, source: Source, world_size: int) -> None:
+    """Make sure that ranks can be fed from a data set.
+
+    Args:
+        name: of the data set, for messages.
+        source: opened.
+        world_size: ranks that share it out.
+
+    Raises:
+        ConfigError: streams that the ranks cannot share evenly.
+        DataError: no records.
+    """
+    if is_stream(source):
+        if source.num_streams % world_size:
+            raise ConfigError(
+                f"data.{name}.num_streams={source.num_streams} cannot be shared by {world_size} "
+                f"ranks; set a multiple of {world_size}"
+            )
+    elif is_indexed(source) and not len(source):
+        raise DataError(f"data {name} has no records; nothing can be trained on it")
 
 
 class TaskStreams:
@@ -19,20 +42,10 @@ class TaskStreams:
 
     Args:
         source: of the samples.
-        name: of the data set, for messages.
         seed: of the order.
-        world_size: ranks that share the streams out.
-
-    Raises:
-        ConfigError: the ranks cannot share them evenly.
     """
 
-    def __init__(self, source: StreamSource, *, name: str, seed: int, world_size: int) -> None:
-        if source.num_streams % world_size:
-            raise ConfigError(
-                f"data.{name}.num_streams={source.num_streams} cannot be shared by {world_size} "
-                f"ranks; set a multiple of {world_size}"
-            )
+    def __init__(self, source: StreamSource, *, seed: int) -> None:
         self._source = source
         self._seed = seed
         self._streams: dict[int, Iterator[Any]] = {}

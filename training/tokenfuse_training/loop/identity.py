@@ -7,11 +7,13 @@ command makes again, so it is refused. Paths are not compared: what is read from
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tokenfuse_sdk.errors import ConfigError
+from tokenfuse_training.start import Beginning
 from tokenfuse_training.train_config import TrainConfig
 
 __all__ = ["check_identity", "run_identity", "shared_settings"]
@@ -27,13 +29,13 @@ _SHARED = ("strategy", "precision", "compile", "activation_checkpointing", "log_
 
 
 def run_identity(
-    config: TrainConfig, *, beginning: str, fingerprints: Mapping[str, str]
+    config: TrainConfig, beginning: Beginning, fingerprints: Mapping[str, str]
 ) -> dict[str, Any]:
     """All that decides what a run learns, up to rounding, as JSON.
 
     Args:
         config: whole; left out are `run`, `evaluate`, paths, `max_bad_share` and `accumulate`.
-        beginning: the digest of first weights, tokenizer and preprocessing.
+        beginning: its digest, and that of the tokenizer, so that a message can name either.
         fingerprints: of each data set that a stage reads.
     """
     plain = dataclasses.asdict(config)
@@ -50,7 +52,8 @@ def run_identity(
         for stage in plain["stages"]
     }
     plain |= {"order_of_stages": [stage.name for stage in config.stages]}
-    plain |= {"beginning": beginning, "fingerprint": dict(fingerprints)}
+    plain |= {"beginning": beginning.source, "fingerprint": dict(fingerprints)}
+    plain["tokenizer"] = hashlib.sha256(beginning.tokenizer_json).hexdigest()[:32]
     return json.loads(json.dumps(plain))
 
 

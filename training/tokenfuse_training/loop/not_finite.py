@@ -12,12 +12,21 @@ from torch import Tensor
 
 from tokenfuse_sdk.errors import NotFiniteError
 from tokenfuse_training.data.batch import Batch
+from tokenfuse_training.loop.checkpoints import newest_checkpoint
+from tokenfuse_training.stage_settings import StageSettings
 
 __all__ = ["stop_at"]
 
 
 def stop_at(
-    batch: Batch, directory: pathlib.Path, *, rank: int, what: str, facts: Mapping[str, Any]
+    batch: Batch,
+    directory: pathlib.Path,
+    *,
+    rank: int,
+    what: str,
+    facts: Mapping[str, Any],
+    stage: StageSettings,
+    bf16: bool,
 ) -> NoReturn:
     """Save this rank's batch and raise; the update was not made.
 
@@ -27,6 +36,8 @@ def stop_at(
         rank: each rank keeps its own part of the step.
         what: is not finite, with its value.
         facts: JSON: step, stage, budget, loss of each term.
+        stage: its settings, and
+        bf16: whether matrix products were in bfloat16: what may be tried depends on them.
 
     Raises:
         NotFiniteError: says where the batch lies and what to try.
@@ -44,8 +55,11 @@ def stop_at(
         kept = f"its batch lies in {path}"
     except (OSError, SafetensorError) as error:
         kept = f"its batch could not be kept ({error})"
+    last = newest_checkpoint(directory / "checkpoints")
+    stays = f"the checkpoint {last.name} stays" if last else "there is no checkpoint yet"
+    norm = "smaller max_grad_norm" if stage.max_grad_norm else "max_grad_norm (0 clips nothing)"
+    fp32 = "; or run.precision=fp32 in this one" if bf16 else ""
     raise NotFiniteError(
-        f"step {facts['step']} of stage {facts['stage']!r}: {what}; {kept}, and the last "
-        "checkpoint stays. In a new --work, try a lower learning_rate, a longer warmup_steps or a "
-        "smaller max_grad_norm of that stage; or run.precision=fp32 in this one"
+        f"step {facts['step']} of stage {facts['stage']!r}: {what}; {kept}, and {stays}. In a new "
+        f"--work, try a lower learning_rate, a longer warmup_steps or a {norm} of that stage{fp32}"
     )

@@ -1,4 +1,7 @@
-"""What a stage runs on: its tasks, the sampler's plans, and the feed of its batches."""
+"""What a stage runs on: its tasks, the sampler's plans, and the feed of its batches.
+
+What a later stage cannot do is told before the first begins: nothing can be changed then.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +10,23 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from tokenfuse_sdk.errors import ConfigError
 from tokenfuse_training.data.coder import TextCoder
 from tokenfuse_training.data.feed import Feed
-from tokenfuse_training.data.plan import Planner
+from tokenfuse_training.data.plan import Planner, check_batch_size
 from tokenfuse_training.data.source import Source, is_indexed
+from tokenfuse_training.data.streams import check_source
 from tokenfuse_training.loop.ranks import Ranks
+from tokenfuse_training.loop.schedule import check_budgets
 from tokenfuse_training.loop.terms import Terms
 from tokenfuse_training.samplers.make import make_sampler
+from tokenfuse_training.samplers.sampler import Sampler
 from tokenfuse_training.stage_settings import StageSettings, TaskSettings
 from tokenfuse_training.start import Beginning
 from tokenfuse_training.tasks.make import make_task
 from tokenfuse_training.train_config import TrainConfig
 
-__all__ = ["StageRun", "open_stage"]
+__all__ = ["StageRun", "check_stages", "check_tasks", "open_stage"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +47,56 @@ class StageRun:
 def _size(task: TaskSettings, source: Source) -> int:
     """Pictures of a task's data set; 0 where nobody says."""
     return task.size or (len(source) if is_indexed(source) else 0)
+
+
+def _sampler(stage: StageSettings, sources: Mapping[str, Source]) -> Sampler:
+    try:
+        return make_sampler(
+            stage.sampler,
+            sizes=[_size(task, sources[task.data]) for task in stage.tasks.values()],
+            reference_losses=[task.reference_loss for task in stage.tasks.values()],
+        )
+    except ConfigError as error:
+        raise ConfigError(f"stages.{stage.name}: {error}") from error
+
+
+def check_tasks(config: TrainConfig, coder: TextCoder) -> None:
+    """Make sure that every stage can be what it says, as far as no data are needed for that.
+
+    Raises:
+        ConfigError: a task's options or words, a step with fewer pictures than tasks.
+    """
+    for stage in config.stages:
+        check_batch_size(stage.name, stage.batch_size, len(stage.tasks))
+        for name, task in stage.tasks.items():
+            try:
+                make_task(task, coder)
+            except ConfigError as error:
+                raise ConfigError(f"stages.{stage.name}.tasks.{name}: {error}") from error
+
+
+def check_stages(
+    config: TrainConfig, beginning: Beginning, sources: Mapping[str, Source], world_size: int
+) -> None:
+    """Make sure that every stage can be run.
+
+    Args:
+        config: of the run.
+        beginning: the model and its tokenizer.
+        sources: of every data set that a stage names.
+        world_size: ranks that share each step.
+
+    Raises:
+        ConfigError: as `check_tasks`; budgets that the model has not, streams that the ranks
+            cannot share evenly, a data set of unknown size.
+        DataError: a data set without records.
+    """
+    check_tasks(config, TextCoder.of_model(beginning.tokenizer_json, beginning.model_config))
+    for stage in config.stages:
+        check_budgets(stage, beginning.model_config.fusion)
+        for task in stage.tasks.values():
+            check_source(task.data, sources[task.data], world_size)
+        _sampler(stage, sources)
 
 
 @contextlib.contextmanager
@@ -69,13 +126,12 @@ def open_stage(
     """
     coder = TextCoder.of_model(beginning.tokenizer_json, beginning.model_config)
     tasks = {name: make_task(settings, coder) for name, settings in stage.tasks.items()}
-    sampler = make_sampler(
-        stage.sampler,
-        sizes=[_size(task, sources[task.data]) for task in stage.tasks.values()],
-        reference_losses=[task.reference_loss for task in stage.tasks.values()],
-    )
     planner = Planner(
-        tuple(tasks), sampler, stage.batch_size, stage.sampler.ahead, first_step=first_step
+        tuple(tasks),
+        _sampler(stage, sources),
+        stage.batch_size,
+        stage.sampler.ahead,
+        first_step=first_step,
     )
     if planner_state is not None:
         planner.load_state_dict(planner_state)

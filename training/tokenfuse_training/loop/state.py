@@ -10,7 +10,11 @@ import torch
 from torch import Tensor
 
 from tokenfuse_sdk.errors import NotFiniteError
-from tokenfuse_training.loop.checkpoints import read_checkpoint, write_checkpoint
+from tokenfuse_training.loop.checkpoints import (
+    newest_checkpoint,
+    read_checkpoint,
+    write_checkpoint,
+)
 from tokenfuse_training.loop.ema import MovingAverage
 from tokenfuse_training.loop.layer_options import prepare_layers
 from tokenfuse_training.loop.optimizer import make_optimizer
@@ -80,9 +84,11 @@ class TrainState:
         def write() -> None:
             for name, tensor in whole.items():
                 if not bool(tensor.isfinite().all()):
+                    last = newest_checkpoint(folder)
+                    stays = f"{last.name} stays" if last else "there is none before it"
                     raise NotFiniteError(
-                        f"step {step}: {name} is not finite, so no checkpoint is written and the "
-                        "last one stays; try a lower learning_rate in a new --work"
+                        f"step {step}: {name} is not finite, so no checkpoint is written; {stays}; "
+                        "try a lower learning_rate in a new --work"
                     )
             write_checkpoint(folder, step=step, tensors=whole, facts=facts, keep=keep)
 

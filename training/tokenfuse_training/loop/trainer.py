@@ -24,8 +24,8 @@ from tokenfuse_training.loop.identity import check_identity, run_identity, share
 from tokenfuse_training.loop.log import RunLog
 from tokenfuse_training.loop.optimizer import make_optimizer, set_stage
 from tokenfuse_training.loop.ranks import Ranks, on_rank_0, same_on_all, sum_over_ranks, uses_bf16
-from tokenfuse_training.loop.schedule import budget_at, check_budgets, learning_rate_at
-from tokenfuse_training.loop.stage_run import StageRun, open_stage
+from tokenfuse_training.loop.schedule import budget_at, learning_rate_at
+from tokenfuse_training.loop.stage_run import StageRun, check_stages, open_stage
 from tokenfuse_training.loop.state import TrainState
 from tokenfuse_training.loop.throughput import Meter, StepCost, find_peak
 from tokenfuse_training.loop.update import Updater
@@ -52,7 +52,7 @@ class Trainer:
 
     Raises:
         ConfigError: the folder holds another run (each setting that differs is named), or
-            settings do not fit the model.
+            settings of any stage do not fit the model, its tasks or the data.
         CheckpointError: the newest checkpoint is damaged.
     """
 
@@ -66,13 +66,11 @@ class Trainer:
         directory: pathlib.Path,
     ) -> None:
         self.config, self.sources, self.ranks = config, sources, ranks
-        self.directory = directory
-        self._beginning = beginning
-        for stage in config.stages:
-            check_budgets(stage, beginning.model_config.fusion)
+        self.directory, self._beginning = directory, beginning
+        check_stages(config, beginning, sources, ranks.world_size)
         used = {task.data for stage in config.stages for task in stage.tasks.values()}
         fingerprints = {name: sources[name].fingerprint for name in sorted(used)}
-        self._identity = run_identity(config, beginning=beginning.source, fingerprints=fingerprints)
+        self._identity = run_identity(config, beginning, fingerprints)
         same_on_all(json.dumps(self._identity))
         self._bf16 = uses_bf16(config.run, ranks.device)
         shared = shared_settings(config, device=ranks.device.type, bf16=self._bf16)
@@ -82,11 +80,11 @@ class Trainer:
             self._peak = find_peak(config.run, ranks.device, bf16=self._bf16)
         self._window = Window()
         self._planner_state: Mapping[str, Any] | None = None
-        self.step, self.seconds = 0, 0.0
-        self._saved_at, self._saved_step = time.monotonic(), 0
+        self.step, self.seconds, self._saved_at = 0, 0.0, time.monotonic()
         path = on_rank_0(lambda: newest_checkpoint(self._checkpoints))
         if path is not None:
             self._take_facts(path)
+        self.saved_step = self.step  # Of the newest checkpoint; 0 where there is none.
         stage, _ = config.stage_at(self.step)
         self.state = TrainState(beginning, stage, seed=config.seed, ranks=ranks, run=config.run)
         if path is not None:
@@ -125,7 +123,7 @@ class Trainer:
             TooManyBadRecordsError: of the data.
         """
         deadline = time.monotonic() + 60 * max_minutes
-        self._saved_at, self._saved_step = time.monotonic(), self.step
+        self._saved_at = time.monotonic()
         with contextlib.ExitStack() as stack:
             stack.enter_context(same_each_time(self.ranks.device))
             log = None
@@ -194,9 +192,10 @@ class Trainer:
                 self._window.add(values | {"learning_rate": rate} | task_losses)
                 self._window.count(done.counts, batch.bad + batch.unused)
                 meter.add(len(batch.keys), cost.of(batch, budget))
-                if self.step % config.run.log_steps == 0 or self.step == first_step + stage.steps:
+                ends = self.step == first_step + stage.steps
+                if ends or self.step % config.run.log_steps == 0:
                     self._write_line(log, report, stage_run, stage, meter)
-                if self._save_or_stop(log, stage_run, deadline):
+                if self._save_or_stop(log, stage_run, deadline, ends=ends):
                     return False
         return True
 
@@ -219,15 +218,19 @@ class Trainer:
             log.write(line)
             report(line)
 
-    def _save_or_stop(self, log: RunLog | None, stage_run: StageRun, deadline: float) -> bool:
-        """Write a checkpoint where one is due; true where the run ends here.
+    def _save_or_stop(
+        self, log: RunLog | None, stage_run: StageRun, deadline: float, *, ends: bool
+    ) -> bool:
+        """Write a checkpoint where one is due, or the stage `ends`; true where the run ends here.
 
         Clocks differ: rank 0 decides for all.
         """
         run, now = self.config.run, time.monotonic()
         stop = self.step >= self.config.num_steps or now > deadline
-        due = now - self._saved_at > 60 * run.checkpoint_minutes or (
-            run.checkpoint_steps > 0 and self.step - self._saved_step >= run.checkpoint_steps
+        due = (
+            ends
+            or now - self._saved_at > 60 * run.checkpoint_minutes
+            or 0 < run.checkpoint_steps <= self.step - self.saved_step
         )
         asked = [stop, stop or due] if self.ranks.rank == 0 else [False, False]
         stop, save = (sum_over_ranks(torch.tensor(asked, dtype=torch.int64)) > 0).tolist()
@@ -242,5 +245,5 @@ class Trainer:
             }
             self._planner_state = facts["planner"]
             self.state.save(self._checkpoints, self.step, facts, run.keep_checkpoints)
-            self._saved_at, self._saved_step = now, self.step
+            self._saved_at, self.saved_step = now, self.step
         return stop

@@ -111,6 +111,8 @@ class Updater:
                 rank=self._ranks.rank,
                 what=f"loss={loss}, norm of the gradients={norm}",
                 facts={"step": plan.step, "stage": stage.name, "budget": budget, "losses": means},
+                stage=stage,
+                bf16=self._bf16,
             )
         set_rate(state.optimizer, rate)
         state.optimizer.step()
