@@ -18,7 +18,7 @@ from run_list import Experiment, Run, Variant, arguments, run_all
 from task_accuracy import held_out_stage, task_accuracies
 
 from tokenfuse_training.loop.checkpoints import read_checkpoint
-from tokenfuse_training.train_config import SAMPLERS
+from tokenfuse_training.samplers.sampler import SAMPLERS
 
 __all__ = ["EXPERIMENT", "measure_tasks"]
 

@@ -77,6 +77,30 @@ def test_answer(run, picture, bundle):
     assert "does not know: zebra" in err
 
 
+def test_the_task_of_a_text_is_its_sign(run, picture):
+    import tokenfuse_sdk
+
+    statement = "there is a red circle."
+    asked = ("answer", picture, statement, "is there a star?", "--task", "entail", "--json")
+    code, out, _ = run(*asked, "--precision", "fp32", "--device", "cpu")
+    assert code == 0
+    first, _ = json.loads(out)["answers"]
+    with tokenfuse_sdk.load("scenes-nano", device="cpu", precision="fp32") as model:
+        said = model.generate(picture, f"entail: {statement}")
+        plain = model.answer(picture, statement)
+    assert (first["question"], first["text"]) == (statement, said.text)
+    assert first["confidence"] == pytest.approx(said.confidence)
+    assert first["confidence"] != pytest.approx(plain.confidence, abs=1e-6)
+
+
+def test_lines_of_an_error_are_set_in(run, tmp_path):
+    code, _, err = run("answer", tmp_path / "a\nerror: b\x1b.png", "is there a star?")
+    assert code == 1
+    first, second = err.splitlines()
+    assert first.startswith("error: ") and first.endswith("a")
+    assert second.startswith("  error: b\\x1b.png")
+
+
 def test_a_backend_by_its_name(run, picture, bundle, exported_small):
     pytest.importorskip("onnxruntime", reason="needs the package onnxruntime")
     options = ("--backend", "onnxruntime", "--device", "cpu", "-m", exported_small)
@@ -168,6 +192,7 @@ def test_tokens_are_kept_and_asked(run, picture, bundle):
         (("train", "scenes-nano", "-o", "new", "--work", ""), 2, "the path is empty"),
         (("train", "scenes-nano", "-o", "new", "--init-text", ""), 2, "the path is empty"),
         (("answer", "{picture}", "--caption", "--candidate", "yes"), 2, "needs a question"),
+        (("answer", "{picture}", "a", "--task", "match", "--candidate", "yes"), 2, "or --task"),
         (("answer", "{picture}", "is there?", "-m", "none"), 1, "no bundle"),
         (("answer", "{picture}", "is there?", "--device", "cuda"), 1, "CUDA"),
         (("answer", "{picture}", "is there?", "--token-budget", "5"), 1, "not one of"),

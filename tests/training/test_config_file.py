@@ -185,7 +185,7 @@ def test_values_of_options_are_no_yaml(path):
         (["data.vqa.limit=some"], ["data.vqa.limit='some': need an integer"]),
         (["data.vqa.limit=1.5"], ["data.vqa.limit=1.5: need an integer"]),
         (["data.vqa.limit=true"], ["data.vqa.limit=True: need an integer"]),
-        (["data.vqa.limit=-1"], ["data.vqa: data.limit=-1", "at least 0"]),
+        (["data.vqa.limit=-1"], ["data.vqa.limit=-1: need", "at least 0"]),
         (["data.vqa.questions=[q]"], ["data.vqa.questions=['q']: need text"]),
         (["run.compile=1"], ["run.compile=1: need true or false"]),
         (["run.peak_tflops=.inf"], ["run.peak_tflops", "no finite number"]),
@@ -201,7 +201,21 @@ def test_values_of_options_are_no_yaml(path):
         (["seed.*=x"], ["seed is 7"]),
         (["run..device=cpu"], ["names with dots between them"]),
         (["name={a: 1, a: 2}"], ["line 1", "'a' twice"]),
-        (["name={"], ["--set name: not YAML"]),
+        (["name={"], ["--set name: not YAML", "line 1, column 2", "quotes"]),
+        (["data.shards.shards=[a-{0..3}.tar]"], ["not YAML", """as ["a-{0..3}.tar"]"""]),
+        (["stages.finetune.steps=0"], ["stages.finetune.steps=0: need"]),
+        (["stages.finetune.tasks={A b: {task: vqa, data: vqa}}"], ["stages.finetune.tasks.name="]),
+        (["stages.finetune.sampler.kind=x"], ["stages.finetune.sampler.kind='x'"]),
+        (
+            ["stages.finetune.patch_weight=1", "stages.finetune.freeze=[image]"],
+            ["stages.finetune.patch_weight=1.0 trains"],
+        ),
+        (["stages.finetune.patch_weight=1"], ["stages.finetune.patch_weight=1 needs the labels"]),
+        (["run.precision=fp8"], ["run.precision='fp8': need"]),
+        (["evaluate.vqa.task=x"], ["evaluate.vqa.task='x'"]),
+        (["model.size=huge"], ["model.size='huge': need one of nano"]),
+        (["seed=-1"], ["seed=-1: need"]),
+        (["init.bundle=x", "init.text=y"], ["init.bundle holds a whole model"]),
         (["name=2020-01-01"], ["put it in quotes"]),
         (["data={1: {format: scenes}}"], ["key 1 is no text"]),
     ],
@@ -212,6 +226,10 @@ def test_mistakes_are_named(path, sets, words):
         read_config(path, sets)
     for word in words:
         assert word in str(error.value)
+    said = str(error.value)
+    # In one line, and where it is stands there once.
+    assert "\n" not in said
+    assert not any(two in said for two in ("stage '", "run: ", "data.data", "config.", "init: "))
 
 
 def unfolding(first, merge):

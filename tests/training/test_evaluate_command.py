@@ -185,7 +185,7 @@ def test_a_record_of_precisions_on_any_data(root, bundle_of_scenes):
     assert record.data == "vqa2"
     assert record.passes("bf16")
     # Of fewer questions than a record needs, nothing is measured.
-    with pytest.raises(tf.errors.BundleFormatError, match="num_questions is 20;"):
+    with pytest.raises(tf.errors.BundleFormatError, match="there are 20 questions, too few"):
         run(precisions, bundle_of_scenes, "--config", root / "asked.yaml", "--dataset", "gqa",
             "--overwrite")  # fmt: skip
 
@@ -210,8 +210,10 @@ def test_what_is_wrong_with_the_data_is_told(root, tmp_path):
     assert (told["num_bad_pictures"], told["accuracy"]) == (20, [])
     with pytest.raises(ConfigError, match="did you mean 'drawn'"):
         as_json(root, "drwn")
-    with pytest.raises(ConfigError, match="entries of `evaluate` are vqa, gqa"):
+    with pytest.raises(ConfigError, match="pass --dataset vqa or gqa or ve"):
         run(evaluate, "--config", root / "asked.yaml")
+    with pytest.raises(ConfigError, match="asked evaluates nothing"):
+        run(evaluate, "--config", root / "asked.yaml", "--set", "evaluate=null")
 
 
 @pytest.mark.parametrize(
@@ -237,6 +239,8 @@ evaluate: {{vqa: {{task: vqa, data: vqa}}}}
 """
     )
     file = tmp_path / "out.json"
+    with pytest.raises(ConfigError, match=r"vqa has no annotations.*--predictions FILE"):
+        run(evaluate, "--config", tmp_path / "c.yaml")
     done = run(evaluate, "--config", tmp_path / "c.yaml", "--predictions", file, "--json")
     assert json.loads(done.stdout)["accuracy"] == []
     assert [row["question_id"] for row in json.loads(file.read_text())] == [1000]

@@ -88,7 +88,7 @@ def test_what_a_record_cannot_say_is_refused_before_the_work(
     shipped, monkeypatch, num_questions, seed
 ):
     monkeypatch.setattr(training_precisions, "_open", lambda *args: pytest.fail("it worked"))
-    with pytest.raises(BundleFormatError, match=r"is (150|199|10000001|9223372036854775808|-1);"):
+    with pytest.raises(BundleFormatError, match=r"are 1\d\d questions, too|is (1|9|-)\d+;"):
         measure_precisions(shipped, asked("test", num_questions, seed))
     done = run(shipped, "--num-questions", num_questions, "--seed", seed, "--overwrite")
     assert done.exit_code == 2

@@ -51,15 +51,16 @@ def test_courses_are_read_by_panel_and_task(tmp_path):
 FIRST, SECOND = (31, 119, 180), (255, 127, 14)
 
 
-def colors(log):
-    """Colour of the plot to number of pixels."""
+def colors(log, *, second=False):
+    """Colour of the plot, or of the second of two panels, to number of pixels."""
     from PIL import Image
 
     png = log.with_suffix(".png")
     plot_sampling(log, png)
     with Image.open(png) as image:
         assert image.format == "PNG"
-        return {color: count for count, color in image.convert("RGB").getcolors(1 << 24)}
+        part = image.crop((0, image.height // 2, *image.size)) if second else image
+        return {color: count for count, color in part.convert("RGB").getcolors(1 << 24)}
 
 
 def test_the_plot_is_a_picture_with_every_task_in_it(tmp_path):
@@ -69,6 +70,13 @@ def test_the_plot_is_a_picture_with_every_task_in_it(tmp_path):
     alone = colors(write(tmp_path / "one.jsonl", one))
     assert FIRST in alone and SECOND not in alone
     assert not list(tmp_path.glob(".*"))
+
+
+def test_a_value_that_stands_alone_is_seen(tmp_path):
+    values = {"probability/a": 1.0, "task_loss/a": 2.0}
+    log = write(tmp_path / "log.jsonl", [{"step": 20} | values])
+    # The legend stands by the first panel, so all that the second has is its value.
+    assert colors(log, second=True)[FIRST] > 4
 
 
 def test_no_line_is_drawn_where_a_task_was_not_there(tmp_path):

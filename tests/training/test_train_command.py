@@ -64,6 +64,9 @@ def test_the_bundle_is_one_that_the_sdk_loads(trained):
     assert record.num_questions == 200
     assert json.loads((output / "config.json").read_text())["name"] == "scenes-nano"
     assert isinstance(run("-o", output, check=False).exception, OutputExistsError)
+    # What is wrong with the config is told first: another OUTPUT would not mend it.
+    wrong = run("-o", output, check=False, sets=(*SMALL, "model.size=huge")).exception
+    assert isinstance(wrong, ConfigError) and "model.size='huge'" in str(wrong)
 
 
 def test_the_work_folder_tells_the_whole_run(trained):
@@ -189,7 +192,7 @@ def test_a_run_begins_with_a_bundle(trained, tmp_path):
     ("sets", "words"),
     [
         (("model.fusion.kind=concat", "evaluate.test.num_questions=200"), "fusion.kind is concat"),
-        (("data.test.num_scenes=3", "evaluate.test.num_questions=0"), "num_questions is"),
+        (("data.test.num_scenes=3", "evaluate.test.num_questions=0"), "questions, too few"),
     ],
 )
 def test_a_model_without_a_record_is_a_bundle_all_the_same(tmp_path, monkeypatch, sets, words):
@@ -201,6 +204,8 @@ def test_a_model_without_a_record_is_a_bundle_all_the_same(tmp_path, monkeypatch
     done = run("-o", output, sets=(*shorter, *only, *sets))
     assert "no record of precisions" in done.stderr
     assert words in done.stderr
+    # No bar of what is not begun.
+    assert "asking in every precision" not in done.stderr
     assert f"wrote {output}" in done.stderr
     assert tf.bundle.read_bundle(output).precisions is None
 

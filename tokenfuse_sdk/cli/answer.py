@@ -21,6 +21,13 @@ _TOKENS_SUFFIX = ".safetensors"
 @click.argument("questions", nargs=-1)
 @model_options
 @click.option("--caption", is_flag=True, help="Describe the picture as well.")
+@click.option(
+    "--task",
+    type=click.Choice(["answer", "complete", "match", "entail"]),
+    default="answer",
+    show_default=True,
+    help="What the model is to do with each QUESTION, where it was trained to: its sign.",
+)
 @click.option("--candidate", "candidates", multiple=True, help="Repeatable: score these answers.")
 @click.option("--max-tokens", type=int, default=None, help="Of an answer.")
 @click.option(
@@ -40,6 +47,7 @@ def answer(
     token_budget: int | None,
     num_threads: int | None,
     caption: bool,
+    task: str,
     candidates: tuple[str, ...],
     max_tokens: int | None,
     save_tokens: pathlib.Path | None,
@@ -54,6 +62,8 @@ def answer(
         )
     if candidates and not questions:
         raise click.UsageError("--candidate needs a question")
+    if candidates and task != "answer":
+        raise click.UsageError(f"--candidate scores answers; leave it out, or --task {task}")
     if save_tokens is not None:
         _check_save_path(save_tokens, image, overwrite)
     import tokenfuse_sdk
@@ -73,12 +83,18 @@ def answer(
         if save_tokens is not None:
             tokens.save(save_tokens, overwrite=overwrite)
             click.echo(f"wrote {save_tokens}", err=True)
-        answers = [
-            model.answer(tokens, question, token_budget=token_budget, max_tokens=max_tokens)
-            for question in questions
-        ]
+        limits = {"token_budget": token_budget, "max_tokens": max_tokens}
+        if task == "answer":
+            answers = [model.answer(tokens, question, **limits) for question in questions]
+        else:
+            answers = [
+                dataclasses.replace(
+                    model.generate(tokens, f"{task}: {question}", **limits), question=question
+                )
+                for question in questions
+            ]
         if caption:
-            answers.append(model.caption(tokens, token_budget=token_budget, max_tokens=max_tokens))
+            answers.append(model.caption(tokens, **limits))
         if answers:
             # The picture was encoded once, for all: the first answer paid for it.
             times = answers[0].timings

@@ -1,7 +1,7 @@
 """The command `tokenfuse`: finds a verb, loads it on use, turns our errors into exit codes.
 
 Exit codes: 0 done, or the reader of the output went away; 1 a `TokenfuseError` or a file that
-cannot be read or written, told in one line; 2 wrong usage; 130 interrupted.
+cannot be read or written, told as `error: ...`; 2 wrong usage; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -78,9 +78,14 @@ def cli() -> None:
     """Answers about images on a device."""
 
 
-def _one_line(text: str) -> str:
-    """What a file name or a bundle brought along must not move a terminal's cursor."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+def _printable(text: str) -> str:
+    """What a file name or a bundle brought along must not move a terminal's cursor.
+
+    It may break lines; those behind the first are set in, so that none looks like one of ours.
+    """
+    return "\n  ".join(
+        "".join(c if c.isprintable() else repr(c)[1:-1] for c in line) for line in text.split("\n")
+    )
 
 
 def main() -> None:
@@ -109,6 +114,6 @@ def main() -> None:
         )
         sys.exit(1)
     except (TokenfuseError, OSError) as error:
-        click.echo(f"error: {_one_line(str(error))}", err=True)
+        click.echo(f"error: {_printable(str(error))}", err=True)
         sys.exit(1)
     sys.exit(code if isinstance(code, int) else 0)

@@ -10,7 +10,7 @@ from tokenfuse_sdk.config import VisionConfig
 from tokenfuse_sdk.errors import ConfigError
 from tokenfuse_training.ask import AskedPicture
 from tokenfuse_training.asked import SourceQuestions, drawn_scenes
-from tokenfuse_training.data_settings import ScenesData, format_of
+from tokenfuse_training.data_settings import ScenesData, Vqa2Data, format_of
 from tokenfuse_training.settings import nearest
 from tokenfuse_training.train_config import TrainConfig
 
@@ -30,6 +30,7 @@ class AskedSet:
         split: name of the data set, or the split of drawn scenes.
         seed: of drawn scenes; 0 for others.
         num_questions: at most; 0 for all.
+        is_labelled: False where it is known from the start that no answers are told.
         pictures: from the model's image encoder (scenes are drawn for it) to what is asked.
     """
 
@@ -38,6 +39,7 @@ class AskedSet:
     split: str
     seed: int
     num_questions: int
+    is_labelled: bool = True
     pictures: Callable[[VisionConfig], Iterable[AskedPicture]]
 
 
@@ -77,12 +79,20 @@ def config_set(
     names = list(config.evaluate)
     if name is None and len(names) == 1:
         (name,) = names
+    if not names:
+        raise ConfigError(
+            f"the config {config.name} evaluates nothing: add an entry to `evaluate`, as "
+            "`--set 'evaluate.val={task: vqa, data: NAME}'`"
+        )
+    if name is None:
+        raise ConfigError(
+            f"the config {config.name} evaluates several: pass --dataset {' or '.join(names)}"
+        )
     if name not in config.evaluate:
         raise ConfigError(
             f"--dataset={name!r}: {nearest(name, names)}the entries of `evaluate` are "
-            f"{', '.join(names) or 'none'}"
+            f"{', '.join(names)}"
         )
-    assert name is not None
     entry = config.evaluate[name]
     settings = config.data[entry.data]
     count = entry.num_questions if num_questions is None else num_questions
@@ -107,5 +117,6 @@ def config_set(
         split=settings.split if isinstance(settings, ScenesData) else entry.data,
         seed=settings.seed if isinstance(settings, ScenesData) else 0,
         num_questions=count,
+        is_labelled=not (isinstance(settings, Vqa2Data) and settings.annotations is None),
         pictures=pictures,
     )

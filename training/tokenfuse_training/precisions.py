@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import os
 
     from tokenfuse_sdk.bundle import PrecisionRecord
+    from tokenfuse_sdk.errors import BundleFormatError
     from tokenfuse_sdk.model import Model
     from tokenfuse_training.asked_set import AskedSet
 
@@ -57,7 +59,7 @@ def measure_precisions(
         path: the bundle.
         asked_set: what is asked; as many questions as a record may have.
         num_threads: that one call uses; None for what affinity and cgroup allow.
-        report: called with the number of questions done.
+        report: called with the number of questions done; with 0 once it is sure to begin.
 
     Returns:
         The record, for `tokenfuse_sdk.bundle.record_precisions`. Its counts of right answers are
@@ -70,6 +72,8 @@ def measure_precisions(
     from tokenfuse_sdk.bundle import MIN_QUESTIONS, BudgetCount, PrecisionRecord, check_asked
     from tokenfuse_sdk.runtime import PRECISIONS
 
+    if 0 < asked_set.num_questions < MIN_QUESTIONS:
+        raise _too_few(asked_set.num_questions)
     # 0 is all of them, which are counted when they have been asked.
     check_asked(num_questions=asked_set.num_questions or MIN_QUESTIONS, seed=asked_set.seed)
     names = PRECISIONS["cpu"]
@@ -82,6 +86,7 @@ def measure_precisions(
             ((name, budget) for name in names for budget in budgets), 0.0
         )
         pictures = _enough(asked_set.pictures(models[0].config.vision), MIN_QUESTIONS)
+        report(0)
         # All answer one chunk of pictures before the next is read: `tee` keeps no more.
         asked = [
             ask(
@@ -122,9 +127,7 @@ def measure_precisions(
 
 
 def _enough(pictures: Iterable[AskedPicture], least: int) -> Iterator[AskedPicture]:
-    """The same pictures; the error that a record would be, before any of them is asked."""
-    from tokenfuse_sdk.bundle import check_asked
-
+    """The same pictures; too few questions are an error before any of them is asked."""
     kept: list[AskedPicture] = []
     found = 0
     iterator = iter(pictures)
@@ -133,8 +136,18 @@ def _enough(pictures: Iterable[AskedPicture], least: int) -> Iterator[AskedPictu
         found += len(picture.questions)
         if found >= least:
             break
-    check_asked(num_questions=min(found, least), seed=0)
+    if found < least:
+        raise _too_few(found)
     return itertools.chain(kept, iterator)
+
+
+def _too_few(count: int) -> BundleFormatError:
+    from tokenfuse_sdk.bundle import MIN_QUESTIONS
+    from tokenfuse_sdk.errors import BundleFormatError
+
+    return BundleFormatError(
+        f"there are {count} questions, too few for a record, which needs {MIN_QUESTIONS}"
+    )
 
 
 def record_measured(
@@ -152,10 +165,16 @@ def record_measured(
     from tokenfuse_sdk.bundle import check_record, record_precisions
 
     check_record(path, overwrite=overwrite)
-    with bar("asking in every precision", total=asked_set.num_questions or None) as update:
+    with contextlib.ExitStack() as stack:
+
+        @functools.cache
+        def shown() -> Callable[..., None]:
+            total = asked_set.num_questions or None
+            return stack.enter_context(bar("asking in every precision", total=total))
+
         record = measure_precisions(
-            path, asked_set, num_threads=num_threads, report=lambda done: update(completed=done)
+            path, asked_set, num_threads=num_threads, report=lambda done: shown()(completed=done)
         )
-        update(total=record.num_questions, completed=record.num_questions)
+        shown()(total=record.num_questions, completed=record.num_questions)
     record_precisions(path, record, overwrite=overwrite)
     return record

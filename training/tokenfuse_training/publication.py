@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from tokenfuse_sdk.atomic import write_file
-from tokenfuse_sdk.bundle import MIN_QUESTIONS, write_bundle
+from tokenfuse_sdk.bundle import write_bundle
 from tokenfuse_sdk.errors import BundleFormatError, TokenfuseError, UnsupportedModelError
 from tokenfuse_training.answerers import TorchAnswerer
 from tokenfuse_training.asked_set import config_set
@@ -210,7 +210,7 @@ def _record_precisions(run: FinishedRun, evaluated: _Evaluated) -> None:
         click.echo(f"no record of precisions: {error}", err=True)
     except BundleFormatError as error:
         # Fewer questions than a record needs; the bundle itself was read when it was written.
-        click.echo(f"no record of precisions, which needs {MIN_QUESTIONS}: {error}", err=True)
+        click.echo(f"no record of precisions: {error}", err=True)
 
 
 def _told(run: FinishedRun, failed: Mapping[str, Exception]) -> Exception:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import math
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -91,7 +92,9 @@ def _draw(courses: Mapping[str, Mapping[str, Course]]) -> bytes:
     tasks = list(dict.fromkeys(task for panel in courses.values() for task in panel))
     for axes, (panel, by_task) in zip(grid, courses.items(), strict=True):
         for task, (steps, values) in by_task.items():
-            axes.plot(*_broken(steps, values), label=task, color=f"C{tasks.index(task) % 10}")
+            color = f"C{tasks.index(task) % 10}"
+            xs, ys = _broken(steps, values)
+            axes.plot(xs, ys, label=task, color=color, marker=".", markevery=_alone(ys))
         axes.set_ylabel(_PANELS[panel])
         axes.spines[["top", "right"]].set_visible(False)
         if panel in ("probability", "difficulty"):
@@ -116,3 +119,9 @@ def _broken(steps: Sequence[int], values: Sequence[float]) -> tuple[list[float],
         xs.append(float(step))
         ys.append(value)
     return xs, ys
+
+
+def _alone(ys: Sequence[float]) -> list[int]:
+    """Places of values between gaps, as that of a short stage: no line would show them."""
+    gaps = [True, *map(math.isnan, ys), True]
+    return [place for place in range(len(ys)) if gaps[place] and gaps[place + 2]]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from tokenfuse_sdk.errors import ConfigError
 from tokenfuse_training.data_settings import DATA_FORMATS, DataSettings, format_of
+from tokenfuse_training.settings_checks import FieldError
 
 __all__ = ["nearest", "read_settings", "settings_values"]
 
@@ -50,6 +51,8 @@ def read_settings(kind: type[T], tree: object, where: str) -> T:
             raise ConfigError(f"{_join(where, name)}: has no default; set it")
     try:
         return kind(**given)
+    except FieldError as error:
+        raise ConfigError(_join(where, error.said) if where else str(error)) from error
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}" if where else str(error)) from error
 

@@ -9,15 +9,30 @@ from typing import Any
 
 from tokenfuse_sdk.errors import ConfigError
 
-__all__ = ["need", "need_counts", "need_names", "need_within"]
+__all__ = ["FieldError", "need", "need_counts", "need_names", "need_within"]
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 
 
+class FieldError(ConfigError):
+    """A wrong field of an owner.
+
+    Who read the owner from a file knows its place there, and names that in the owner's place.
+
+    Args:
+        owner: what the field is of; empty at the top.
+        said: field, value and what is wrong, as `steps=0: need ...`.
+    """
+
+    def __init__(self, owner: str, said: str) -> None:
+        super().__init__(f"{owner}.{said}" if owner else said)
+        self.said = said
+
+
 def need(ok: bool, owner: str, name: str, value: object, allowed: str) -> None:
-    """Raise a ConfigError that tells value and what is allowed, unless it is so."""
+    """Raise a FieldError that tells value and what is allowed, unless it is so."""
     if not ok:
-        raise ConfigError(f"{owner}.{name}={value!r}: need {allowed}")
+        raise FieldError(owner, f"{name}={value!r}: need {allowed}")
 
 
 def need_counts(owner: object, where: str, *names: str, low: int = 1) -> None:
@@ -35,8 +50,8 @@ def need_within(owner: object, where: str, name: str, low: float, high: float) -
     need(ok, where, name, value, f"a number from {low:g} to {high:g}")
 
 
-def need_names(where: str, values: Mapping[str, Any]) -> None:
+def need_names(where: str, values: Mapping[str, Any], field: str = "name") -> None:
     """All keys can be parts of a file name and of a path with dots."""
     for name in values:
         ok = isinstance(name, str) and _NAME.fullmatch(name) is not None
-        need(ok, where, "name", name, "lower-case letters, digits, `_`, `.` and `-`, at most 64")
+        need(ok, where, field, name, "lower-case letters, digits, `_`, `.` and `-`, at most 64")

@@ -7,8 +7,9 @@ import os
 from collections.abc import Iterable
 
 from tokenfuse_sdk.config import VisionConfig
+from tokenfuse_sdk.errors import ConfigError
 from tokenfuse_training.data.source import Source
-from tokenfuse_training.data_settings import ScenesData
+from tokenfuse_training.data_settings import DataSettings, ScenesData
 from tokenfuse_training.progress import bar
 from tokenfuse_training.train_config import TrainConfig
 
@@ -38,16 +39,16 @@ def open_sources(
         quiet: show no bar.
 
     Raises:
+        ConfigError: settings that do not fit one another; names the data set.
         DataError: a file is missing or cannot be read; names it.
     """
-    from tokenfuse_training.data.open import open_source
     from tokenfuse_training.data.scenes.source import open_scenes
 
     sources: dict[str, Source] = {}
     for name in dict.fromkeys(names):
         settings = config.data[name]
         if not isinstance(settings, ScenesData) or quiet:
-            sources[name] = open_source(name, settings, vision=vision)
+            sources[name] = _opened(name, settings, vision)
             continue
         with bar(f"drawing {settings.split} scenes", total=settings.num_scenes) as update:
             source = open_scenes(settings, vision, report=lambda done: update(completed=done))
@@ -55,3 +56,14 @@ def open_sources(
             update(completed=settings.num_scenes)
             sources[name] = source
     return sources
+
+
+def _opened(name: str, settings: DataSettings, vision: VisionConfig) -> Source:
+    from tokenfuse_training.data.open import open_source
+
+    try:
+        return open_source(name, settings, vision=vision)
+    except ConfigError as error:
+        # Of a format's own loader, which knows its settings and not their name.
+        named = str(error).startswith("data.")
+        raise ConfigError(str(error) if named else f"data.{name}: {error}") from error

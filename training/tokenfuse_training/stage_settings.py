@@ -6,9 +6,14 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from tokenfuse_sdk.errors import ConfigError
 from tokenfuse_training.samplers.sampler import SAMPLERS
-from tokenfuse_training.settings_checks import need, need_counts, need_names, need_within
+from tokenfuse_training.settings_checks import (
+    FieldError,
+    need,
+    need_counts,
+    need_names,
+    need_within,
+)
 from tokenfuse_training.tasks.prefixes import TASKS
 
 __all__ = ["SamplerSettings", "StageSettings", "TaskSettings"]
@@ -134,7 +139,7 @@ class StageSettings:
     def __post_init__(self) -> None:
         own = f"stage {self.name!r}"
         need_names("stages", {self.name: None})
-        need_names(f"{own}: tasks", self.tasks)
+        need_names(own, self.tasks, "tasks.name")
         need_counts(self, own, "steps", "batch_size", "accumulate")
         need_counts(self, own, "warmup_steps", low=0)
         need(bool(self.tasks), own, "tasks", dict(self.tasks), "at least one task")
@@ -153,7 +158,8 @@ class StageSettings:
         for part in self.freeze:
             need(part in ("image", "text"), own, "freeze", part, "image, text")
         if self.patch_weight and "image" in self.freeze:
-            raise ConfigError(
-                f"{own}: patch_weight={self.patch_weight} trains the image encoder, which "
-                "freeze=image stops; set one of them only"
+            raise FieldError(
+                own,
+                f"patch_weight={self.patch_weight} trains the image encoder, which freeze=image "
+                "stops; set one of them only",
             )

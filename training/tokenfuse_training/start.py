@@ -9,8 +9,10 @@ import json
 import torch
 
 from tokenfuse_sdk.config import ModelConfig
-from tokenfuse_sdk.errors import ConfigError
+from tokenfuse_sdk.errors import BundleError, ConfigError
 from tokenfuse_sdk.preprocess import PreprocessConfig
+from tokenfuse_training.errors import InitError
+from tokenfuse_training.init.hf_text import open_text
 from tokenfuse_training.init.overrides import preprocess_with
 from tokenfuse_training.init.stacks import Stacks, open_bundle, open_stacks
 from tokenfuse_training.init.tokenizers import check_tokenizer, num_ids, read_tokenizer
@@ -72,6 +74,16 @@ def _digest(stacks: Stacks, preprocess: PreprocessConfig) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
 
+def _tokenizer(source: str, config: TrainConfig) -> bytes:
+    try:
+        return read_tokenizer(source)
+    except (InitError, BundleError):
+        # A folder that is no text side at all says so, and not that a tokenizer lacks.
+        if config.init.text is not None and source == config.init.text:
+            open_text(config.init.text)
+        raise
+
+
 def begin(config: TrainConfig) -> Beginning:
     """Make the model of a run.
 
@@ -94,7 +106,7 @@ def begin(config: TrainConfig) -> Beginning:
                 "tokenizer is not set: name `scenes`, a tokenizer.json, a spiece.model or a folder "
                 "that holds one; init.text and init.bundle bring their own"
             )
-        tokenizer_json = read_tokenizer(source)
+        tokenizer_json = _tokenizer(source, config)
         stacks = open_stacks(config, num_ids(tokenizer_json))
     check_tokenizer(tokenizer_json, stacks.config.text.vocab_size)
     preprocess = preprocess_with(stacks.preprocess, config.preprocess)

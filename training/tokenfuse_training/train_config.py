@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from tokenfuse_sdk.errors import ConfigError
+from tokenfuse_sdk.sizes import SIZES
 from tokenfuse_training.data_settings import DataSettings, ScenesData, format_of
 from tokenfuse_training.run_settings import RunSettings
-from tokenfuse_training.settings_checks import need, need_counts, need_names
+from tokenfuse_training.settings_checks import FieldError, need, need_counts, need_names
 from tokenfuse_training.stage_settings import StageSettings
 from tokenfuse_training.task_data import check_asked, check_learned
 
@@ -36,6 +37,9 @@ class ModelSettings:
     fusion: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     decoder: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        need(self.size in SIZES, "model", "size", self.size, f"one of {', '.join(SIZES)}")
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class InitSettings:
@@ -53,8 +57,8 @@ class InitSettings:
 
     def __post_init__(self) -> None:
         if self.bundle is not None and (self.vision is not None or self.text is not None):
-            raise ConfigError(
-                "init.bundle holds a whole model; leave out init.vision and init.text"
+            raise FieldError(
+                "init", "bundle holds a whole model; leave out init.vision and init.text"
             )
 
 
@@ -106,18 +110,18 @@ class TrainConfig:
     def __post_init__(self) -> None:
         need_names("data", self.data)
         need_names("evaluate", self.evaluate)
-        need_counts(self, "config", "seed", low=0)
-        need(bool(self.stages), "config", "stages", self.stages, "at least one stage")
+        need_counts(self, "", "seed", low=0)
+        need(bool(self.stages), "", "stages", self.stages, "at least one stage")
         for stage in self.stages:
             used = [self.data.get(task.data) for task in stage.tasks.values()]
             if stage.patch_weight and not any(isinstance(data, ScenesData) for data in used):
                 raise ConfigError(
-                    f"stage {stage.name!r}: patch_weight={stage.patch_weight:g} needs the labels "
-                    "of scenes, and no task of the stage has data of the format scenes; set it to "
-                    "0, or add such a task"
+                    f"stages.{stage.name}.patch_weight={stage.patch_weight:g} needs the labels of "
+                    "scenes, and no task of the stage has data of the format scenes; set it to 0, "
+                    "or add such a task"
                 )
         names = [stage.name for stage in self.stages]
-        need(len(set(names)) == len(names), "config", "stages", names, "a name of its own for each")
+        need(len(set(names)) == len(names), "", "stages", names, "a name of its own for each")
         users = [
             (f"stages.{stage.name}.tasks.{name}", task.data)
             for stage in self.stages

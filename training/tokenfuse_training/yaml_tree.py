@@ -14,6 +14,8 @@ __all__ = ["load_yaml"]
 _MAX_VALUES = 100_000
 _MAX_DEPTH = 32
 _FLOAT = re.compile(r"[-+]?([0-9][0-9_]*)(\.[0-9_]*)?([eE][-+]?[0-9]+)\Z")
+# The usual reason: `[a-{0..3}.tar]`, or `a: b`, meant as text.
+_QUOTES = """text with one of {}[],: may need quotes, as ["a-{0..3}.tar"]"""
 _MERGE = "tag:yaml.org,2002:merge"
 
 
@@ -73,6 +75,11 @@ def load_yaml(text: str, where: str) -> Any:
     Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789"))
     try:
         return _Copy(where).of(yaml.load(text, Loader), 0)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f" (line {mark.line + 1}, column {mark.column + 1})" if mark is not None else ""
+        why = ", ".join(part for part in (error.context, error.problem) if part)
+        raise ConfigError(f"{where}: not YAML: {why}{place}; {_QUOTES}") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{where}: not YAML: {error}") from error
     except RecursionError as error:

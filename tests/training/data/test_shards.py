@@ -15,6 +15,7 @@ from tokenfuse_training.config_file import read_config
 from tokenfuse_training.data import shard_index, shard_paths, shards
 from tokenfuse_training.data.open import open_source
 from tokenfuse_training.errors import DataError
+from tokenfuse_training.sources import open_sources
 
 NUM_SHARDS, PER_SHARD = 5, 8
 
@@ -192,7 +193,8 @@ def test_the_documented_trial_of_the_recipe_of_shards(tmp_path):
     for shard in range(9):
         write_shard(tmp_path / f"{shard}.tar", range(100 * shard, 100 * shard + 30))
     sets = ["data.*.limit=200", f"data.*.root={tmp_path}", "data.pairs.shards=['{0..8}.tar']"]
-    config = read_config("pretrain", sets)
+    assert read_config("pretrain", sets).data["pairs"].num_streams == 1
+    config = read_config("pretrain", [*sets, "data.pairs.num_streams=8"])
     vision = named_config(config.model.size).vision
     source = open_source("pairs", config.data["pairs"], vision=vision)
     assert source.num_streams == config.data["pairs"].num_streams == 8
@@ -220,3 +222,11 @@ def test_a_fingerprint_changes_with_what_is_read(folder, tmp_path):
     ]
     others.append(source_of(folder, "cc-{000000..000003}.tar").fingerprint)
     assert len({same, *others}) == 7
+
+
+def test_an_error_of_a_run_names_the_data_set(tmp_path):
+    write_shard(tmp_path / "0.tar", range(3))
+    sets = [f"data.*.root={tmp_path}", "data.pairs.shards=[0.tar]", "data.pairs.num_streams=8"]
+    config = read_config("pretrain", sets)
+    with pytest.raises(ConfigError, match=r"^data\.pairs: num_streams=8 exceeds the 1 shards"):
+        open_sources(config, ["pairs"], vision=named_config("nano").vision)

@@ -15,6 +15,7 @@ from tokenfuse_sdk.errors import BundleFormatError, TokenfuseError
 from tokenfuse_sdk.preprocess import PreprocessConfig, preprocess
 from tokenfuse_sdk.sizes import named_config
 from tokenfuse_sdk.tokenizer import Tokenizer
+from tokenfuse_training.errors import InitError
 from tokenfuse_training.model.fusion import FusionIteration
 from tokenfuse_training.start import begin
 
@@ -168,3 +169,11 @@ def test_a_distilled_deit_answers_in_the_engine(run_config, t5_folder, tmp_path)
         assert weights.shape[1:] == (4, 4)
         assert weights.sum(axis=(1, 2)).max() < 0.99
         assert loaded.answer(tokens, "what color is the cat?").num_tokens > 0
+
+
+def test_a_folder_of_pictures_is_no_text_side(run_config, vit_folder, tmp_path):
+    # It has no tokenizer either, which is not what is wrong.
+    with pytest.raises(InitError, match=r"init\.text=.* is no T5 \(model_type='vit'\)"):
+        begin(run_config(text=vit_folder))
+    with pytest.raises(InitError, match=r"init\.text=.* is not a folder"):
+        begin(run_config(text=tmp_path / "none"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pathlib
 from typing import TYPE_CHECKING, Any
@@ -12,9 +13,12 @@ from tokenfuse_sdk.cli.options import PRECISION_HELP, FilledPath, backend_option
 from tokenfuse_training.cli.asked import asked_options, asked_set
 
 if TYPE_CHECKING:
+    from tokenfuse_training.asked_set import AskedSet
     from tokenfuse_training.evaluate import Evaluation
 
 __all__ = ["evaluate"]
+
+_PREDICTIONS = "pass --predictions FILE to write what the model answers"
 
 
 @click.command()
@@ -81,16 +85,18 @@ def evaluate(
         num_questions=num_questions,
         default_questions=2_000,
     )
-    with (
-        asking as asked,
-        tokenfuse_sdk.load(
-            model_name,
-            backend=backend,
-            device=device,
-            precision=precision,
-            num_threads=num_threads,
-        ) as model,
-    ):
+    with contextlib.ExitStack() as stack:
+        asked = stack.enter_context(asking)
+        _check_use(asked, predictions)
+        model = stack.enter_context(
+            tokenfuse_sdk.load(
+                model_name,
+                backend=backend,
+                device=device,
+                precision=precision,
+                num_threads=num_threads,
+            )
+        )
         facts: dict[str, Any] = {
             "model": model_name,
             "data": asked.data,
@@ -123,7 +129,18 @@ def evaluate(
     elif done.accuracies:
         _print(f"{model_name} in {facts['precision']}", done)
     else:
-        click.echo("the data set tells no answers: there is no accuracy", err=True)
+        said = "the data set tells no answers: there is no accuracy"
+        # A format that tells only entry by entry whether there are answers.
+        click.echo(said if predictions else f"{said}; {_PREDICTIONS}", err=True)
+
+
+def _check_use(asked: AskedSet, predictions: pathlib.Path | None) -> None:
+    from tokenfuse_sdk.errors import ConfigError
+
+    if predictions is None and not asked.is_labelled:
+        raise ConfigError(
+            f"{asked.split} has no annotations, so there is no accuracy; {_PREDICTIONS}"
+        )
 
 
 def _print(title: str, done: Evaluation) -> None:

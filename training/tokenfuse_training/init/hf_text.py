@@ -204,5 +204,5 @@ def open_text(path: str) -> HfText:
     folder = HfFolder(path, "init.text")
     family = folder.config.get("model_type")
     if family != "t5":
-        raise folder.error(f"has model_type={family!r} in config.json; a text encoder is a t5")
+        raise folder.error(f"is no T5 (model_type={family!r}); a text encoder is a t5 v1.1")
     return HfText(folder)
