@@ -95,13 +95,13 @@ def _sources(config: TrainConfig, beginning: Beginning, ranks: Ranks) -> dict[st
     asked = [entry.data for entry in config.evaluate.values()]
     vision = beginning.model_config.vision
 
-    def open_all(names: list[str], quiet: bool) -> dict[str, Source]:
+    def open_all(names: list[str], *, quiet: bool) -> dict[str, Source]:
         return open_sources(config, names, vision=vision, quiet=quiet)
 
-    # Scenes are drawn once, by rank 0; streams and index files are read by each.
-    if ranks.world_size > 1:
-        on_rank_0(lambda: open_all(trained + asked, False) and None)
-    return open_all(trained + (asked if ranks.rank == 0 else []), ranks.world_size > 1)
+    # First by rank 0, which draws scenes and reads what only it asks; then by the others.
+    opened: dict[str, Source] = {}
+    on_rank_0(lambda: opened.update(open_all(trained + asked, quiet=False)))
+    return opened if ranks.rank == 0 else open_all(trained, quiet=True)
 
 
 def _write_config(config: TrainConfig, work: pathlib.Path) -> None:
