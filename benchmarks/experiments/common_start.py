@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping
 
 from torch import Tensor
 
+from tokenfuse_training.config.train_config import TrainConfig
 from tokenfuse_training.data.source import Source
 from tokenfuse_training.loop.ranks import join_ranks
 from tokenfuse_training.loop.trainer import Trainer
 from tokenfuse_training.start import Beginning, begin
-from tokenfuse_training.train_config import TrainConfig
 
 __all__ = ["Trained", "common_beginning", "seen_encoder", "train"]
 

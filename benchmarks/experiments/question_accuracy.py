@@ -8,10 +8,10 @@ from typing import Any
 from run_list import Run
 
 from tokenfuse_sdk.flops import count_flops
-from tokenfuse_training.answerers import TorchAnswerer
-from tokenfuse_training.asked_set import config_set
 from tokenfuse_training.data.coder import TextCoder
-from tokenfuse_training.evaluate import evaluate_set
+from tokenfuse_training.evaluation.answerers import TorchAnswerer
+from tokenfuse_training.evaluation.asked_set import config_set
+from tokenfuse_training.evaluation.evaluate import evaluate_set
 from tokenfuse_training.loop.log import LOG_NAME
 
 __all__ = ["measure_questions"]

@@ -15,11 +15,11 @@ import torch
 from common_start import Trained, common_beginning, seen_encoder, train
 from results import Results
 
-from tokenfuse_training.config_file import config_yaml, read_config
+from tokenfuse_training.config.config_file import config_yaml, read_config
+from tokenfuse_training.config.train_config import TrainConfig
 from tokenfuse_training.data.source import Source
 from tokenfuse_training.sources import open_sources, with_scenes_in
 from tokenfuse_training.start import Beginning, begin
-from tokenfuse_training.train_config import TrainConfig
 
 __all__ = ["Experiment", "Run", "Variant", "arguments", "config_of", "open_results", "run_all"]
 

@@ -23,14 +23,14 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 import torch
 from timing import Case, compare
 
-from tokenfuse_training.config_file import config_yaml, read_config
+from tokenfuse_training.config.config_file import config_yaml, read_config
+from tokenfuse_training.config.train_config import TrainConfig
 from tokenfuse_training.loop.ranks import join_ranks, uses_bf16
 from tokenfuse_training.loop.stage_run import open_stage
 from tokenfuse_training.loop.state import TrainState
 from tokenfuse_training.loop.update import Updater
 from tokenfuse_training.sources import open_sources
 from tokenfuse_training.start import begin
-from tokenfuse_training.train_config import TrainConfig
 
 __all__ = ["TrainStep", "step_memory", "step_times"]
 

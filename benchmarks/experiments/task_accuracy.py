@@ -11,13 +11,13 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from tokenfuse_training.config.stage_settings import SamplerSettings, StageSettings
+from tokenfuse_training.config.train_config import TrainConfig
 from tokenfuse_training.data.source import Source
 from tokenfuse_training.loop.ranks import join_ranks
 from tokenfuse_training.loop.stage_run import open_stage
 from tokenfuse_training.objective import EXTRA_TERMS, Objective, term_divisors
-from tokenfuse_training.stage_settings import SamplerSettings, StageSettings
 from tokenfuse_training.start import Beginning
-from tokenfuse_training.train_config import TrainConfig
 
 __all__ = ["held_out_stage", "task_accuracies"]
 

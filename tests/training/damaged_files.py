@@ -14,8 +14,8 @@ from published_files import (
 )
 
 from tokenfuse_sdk.sizes import named_config
+from tokenfuse_training.config.data_settings import CocoCaptionsData, GqaData, SnliVeData, Vqa2Data
 from tokenfuse_training.data.open import open_source
-from tokenfuse_training.data_settings import CocoCaptionsData, GqaData, SnliVeData, Vqa2Data
 from tokenfuse_training.errors import BadRecordError
 
 __all__ = ["WRITERS", "Files"]

@@ -13,10 +13,13 @@ from loop.toy_run import Colors, stage, toy_config, toy_run, trainer_of
 from published_files import ten, write_coco_captions, write_vqa2
 
 from tokenfuse_sdk.errors import ConfigError
+from tokenfuse_sdk.sizes import named_config
 from tokenfuse_training.cli.train import train
+from tokenfuse_training.config.data_settings import ScenesData
 from tokenfuse_training.errors import DataError
-from tokenfuse_training.left_out import left_out
+from tokenfuse_training.publishing.left_out import left_out
 from tokenfuse_training.run import run_trainer
+from tokenfuse_training.sources import open_sources
 
 COUNT = 20
 
@@ -84,6 +87,14 @@ def test_what_the_last_stage_cannot_do_is_told_before_the_first(tmp_path, data, 
     assert "stages.b." in str(done.exception)
     # Nothing was made.
     assert [path.name for path in tmp_path.iterdir()] == ["checks.yaml"]
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_bad_families_name_their_data_set(tmp_path, quiet):
+    settings = ScenesData(root=str(tmp_path), num_scenes=1, families=("colour",))
+    config = toy_config(data={"colors": settings})
+    with pytest.raises(ConfigError, match=r"^data\.colors: families=colour: need some of"):
+        open_sources(config, ["colors"], vision=named_config("nano").vision, quiet=quiet)
 
 
 def test_what_was_left_out_is_said_and_in_the_card(tmp_path, data):

@@ -9,12 +9,12 @@ import re
 import pytest
 import yaml
 
-from tokenfuse_training.config_file import read_config, recipe_names
-from tokenfuse_training.data_settings import DATA_FORMATS
-from tokenfuse_training.run_settings import RunSettings
-from tokenfuse_training.settings import settings_values
-from tokenfuse_training.stage_settings import SamplerSettings, StageSettings, TaskSettings
-from tokenfuse_training.train_config import (
+from tokenfuse_training.config.config_file import read_config, recipe_names
+from tokenfuse_training.config.data_settings import DATA_FORMATS
+from tokenfuse_training.config.run_settings import RunSettings
+from tokenfuse_training.config.settings import settings_values
+from tokenfuse_training.config.stage_settings import SamplerSettings, StageSettings, TaskSettings
+from tokenfuse_training.config.train_config import (
     EvaluateSettings,
     InitSettings,
     ModelSettings,

@@ -13,7 +13,7 @@ from tokenfuse_sdk.bundle import read_bundle
 from tokenfuse_sdk.golden import GOLDEN_BOUND, golden_error
 from tokenfuse_sdk.shipped import find_bundle
 from tokenfuse_training.cli.train import train
-from tokenfuse_training.config_file import read_config
+from tokenfuse_training.config.config_file import read_config
 from tokenfuse_training.loop.schedule import learning_rate_at
 from tokenfuse_training.start import begin
 

@@ -14,7 +14,7 @@ import tokenfuse_sdk as tf
 from tokenfuse_sdk.errors import BundleExistsError, ConfigError, OutputExistsError
 from tokenfuse_sdk.golden import GOLDEN_BOUND, golden_error
 from tokenfuse_training.cli.train import train
-from tokenfuse_training.config_file import read_config
+from tokenfuse_training.config.config_file import read_config
 from tokenfuse_training.errors import (
     CheckpointError,
     EvaluationError,

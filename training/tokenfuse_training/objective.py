@@ -19,13 +19,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tokenfuse_sdk.preprocess import PreprocessConfig
+from tokenfuse_training.config.stage_settings import StageSettings
 from tokenfuse_training.data.batch import Batch
 from tokenfuse_training.data.collate import normalise
 from tokenfuse_training.data.scenes.labels import NUM_COLOR_LABELS, NUM_KIND_LABELS
 from tokenfuse_training.dense import DenseHeads, patch_weights
 from tokenfuse_training.model import JointModel
 from tokenfuse_training.model.attend import widen
-from tokenfuse_training.stage_settings import StageSettings
 from tokenfuse_training.word_order import WordOrderHeads, num_asked
 
 __all__ = ["EXTRA_TERMS", "Losses", "Objective", "image_side", "term_divisors"]

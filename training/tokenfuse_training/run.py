@@ -10,17 +10,17 @@ from typing import Any
 import click
 
 from tokenfuse_sdk.atomic import write_file
-from tokenfuse_training.config_file import config_yaml
+from tokenfuse_training.config.config_file import config_yaml
+from tokenfuse_training.config.train_config import TrainConfig
 from tokenfuse_training.data.coder import TextCoder
 from tokenfuse_training.data.source import Source
 from tokenfuse_training.loop.ranks import Ranks, join_ranks, on_rank_0
 from tokenfuse_training.loop.stage_run import check_tasks
 from tokenfuse_training.loop.trainer import Trainer
 from tokenfuse_training.progress import bar
-from tokenfuse_training.publication import FinishedRun, publish
+from tokenfuse_training.publishing.publication import FinishedRun, publish
 from tokenfuse_training.sources import open_sources, with_scenes_in
 from tokenfuse_training.start import Beginning, begin
-from tokenfuse_training.train_config import TrainConfig
 from tokenfuse_training.usable_tasks import check_usable
 
 __all__ = ["RunOptions", "run_trainer", "train_config"]

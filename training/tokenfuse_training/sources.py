@@ -8,10 +8,10 @@ from collections.abc import Iterable
 
 from tokenfuse_sdk.config import VisionConfig
 from tokenfuse_sdk.errors import ConfigError
+from tokenfuse_training.config.data_settings import DataSettings, ScenesData
+from tokenfuse_training.config.train_config import TrainConfig
 from tokenfuse_training.data.source import Source
-from tokenfuse_training.data_settings import DataSettings, ScenesData
 from tokenfuse_training.progress import bar
-from tokenfuse_training.train_config import TrainConfig
 
 __all__ = ["open_sources", "with_scenes_in"]
 
@@ -42,28 +42,29 @@ def open_sources(
         ConfigError: settings that do not fit one another; names the data set.
         DataError: a file is missing or cannot be read; names it.
     """
-    from tokenfuse_training.data.scenes.source import open_scenes
-
-    sources: dict[str, Source] = {}
-    for name in dict.fromkeys(names):
-        settings = config.data[name]
-        if not isinstance(settings, ScenesData) or quiet:
-            sources[name] = _opened(name, settings, vision)
-            continue
-        with bar(f"drawing {settings.split} scenes", total=settings.num_scenes) as update:
-            source = open_scenes(settings, vision, report=lambda done: update(completed=done))
-            # What was there already reports nothing.
-            update(completed=settings.num_scenes)
-            sources[name] = source
-    return sources
+    return {
+        name: _opened(name, config.data[name], vision, quiet=quiet) for name in dict.fromkeys(names)
+    }
 
 
-def _opened(name: str, settings: DataSettings, vision: VisionConfig) -> Source:
+def _opened(name: str, settings: DataSettings, vision: VisionConfig, *, quiet: bool) -> Source:
     from tokenfuse_training.data.open import open_source
 
     try:
+        if isinstance(settings, ScenesData) and not quiet:
+            return _drawn(settings, vision)
         return open_source(name, settings, vision=vision)
     except ConfigError as error:
         # Of a format's own loader, which knows its settings and not their name.
         named = str(error).startswith("data.")
         raise ConfigError(str(error) if named else f"data.{name}: {error}") from error
+
+
+def _drawn(settings: ScenesData, vision: VisionConfig) -> Source:
+    from tokenfuse_training.data.scenes.source import open_scenes
+
+    with bar(f"drawing {settings.split} scenes", total=settings.num_scenes) as update:
+        source = open_scenes(settings, vision, report=lambda done: update(completed=done))
+        # What was there already reports nothing.
+        update(completed=settings.num_scenes)
+        return source

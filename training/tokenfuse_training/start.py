@@ -11,6 +11,7 @@ import torch
 from tokenfuse_sdk.config import ModelConfig
 from tokenfuse_sdk.errors import BundleError, ConfigError
 from tokenfuse_sdk.preprocess import PreprocessConfig
+from tokenfuse_training.config.train_config import TrainConfig
 from tokenfuse_training.errors import InitError
 from tokenfuse_training.init.hf_text import open_text
 from tokenfuse_training.init.overrides import preprocess_with
@@ -18,7 +19,6 @@ from tokenfuse_training.init.stacks import Stacks, open_bundle, open_stacks
 from tokenfuse_training.init.tokenizers import check_tokenizer, num_ids, read_tokenizer
 from tokenfuse_training.model import JointModel
 from tokenfuse_training.model.fusion import FusionIteration
-from tokenfuse_training.train_config import TrainConfig
 
 __all__ = ["Beginning", "begin"]
 

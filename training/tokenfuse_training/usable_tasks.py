@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tokenfuse_sdk.preprocess import PreprocessConfig
+from tokenfuse_training.config.stage_settings import StageSettings
+from tokenfuse_training.config.train_config import TrainConfig
 from tokenfuse_training.data.coder import TextCoder
 from tokenfuse_training.data.sample import SampleMaker
 from tokenfuse_training.data.source import Source
 from tokenfuse_training.data.usable import usable_samples
 from tokenfuse_training.errors import DataError
-from tokenfuse_training.stage_settings import StageSettings
 from tokenfuse_training.tasks.make import make_task
-from tokenfuse_training.train_config import TrainConfig
 
 __all__ = ["check_usable", "sample_maker"]
 

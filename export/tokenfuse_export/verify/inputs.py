@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from tokenfuse_sdk.bundle import Bundle
 from tokenfuse_sdk.golden import golden_arrays
 from tokenfuse_sdk.preprocess import PreprocessConfig, preprocess
-from tokenfuse_training.golden import golden_outputs as _golden_outputs
 from tokenfuse_training.model import JointModel
+from tokenfuse_training.publishing.golden import golden_outputs as _golden_outputs
 
 __all__ = ["GoldenInputs", "Question", "golden_inputs", "golden_outputs", "inputs_of"]
 

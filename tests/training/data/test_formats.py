@@ -19,15 +19,15 @@ from published_files import (
 from tokenfuse_sdk.errors import ConfigError
 from tokenfuse_sdk.preprocess import decode_image
 from tokenfuse_sdk.sizes import named_config
-from tokenfuse_training.data.open import open_source
-from tokenfuse_training.data.record import Answer, Question
-from tokenfuse_training.data_settings import (
+from tokenfuse_training.config.data_settings import (
     CocoCaptionsData,
     DataSettings,
     GqaData,
     SnliVeData,
     Vqa2Data,
 )
+from tokenfuse_training.data.open import open_source
+from tokenfuse_training.data.record import Answer, Question
 
 VISION = named_config("nano").vision
 

@@ -13,8 +13,8 @@ from published_files import write_gqa
 from tokenfuse_sdk.errors import ImageError
 from tokenfuse_sdk.preprocess import decode_image
 from tokenfuse_sdk.sizes import named_config
+from tokenfuse_training.config.data_settings import GqaData
 from tokenfuse_training.data.open import open_source
-from tokenfuse_training.data_settings import GqaData
 from tokenfuse_training.errors import BadRecordError
 
 

@@ -7,9 +7,9 @@ import json
 
 from toy_data import Hundreds, read
 
+from tokenfuse_training.config.stage_settings import StageSettings, TaskSettings
 from tokenfuse_training.data.coder import TextCoder
 from tokenfuse_training.data.scenes.vocabulary import build_tokenizer
-from tokenfuse_training.stage_settings import StageSettings, TaskSettings
 from tokenfuse_training.tasks.make import make_task
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from tokenfuse_sdk.errors import ConfigError
 from tokenfuse_sdk.sizes import named_config
+from tokenfuse_training.config.data_settings import ScenesData
 from tokenfuse_training.data.record import Answer
 from tokenfuse_training.data.scenes import (
     caption,
@@ -25,7 +26,6 @@ from tokenfuse_training.data.scenes import (
 from tokenfuse_training.data.scenes import store as store_module
 from tokenfuse_training.data.scenes.source import open_scenes
 from tokenfuse_training.data.scenes.store import StoreSpec, open_store
-from tokenfuse_training.data_settings import ScenesData
 from tokenfuse_training.errors import DataError
 
 VISION = named_config("nano").vision

@@ -11,7 +11,7 @@ from toy_data import captions, digits, png, source_of, take, write_shard
 from tokenfuse_sdk.errors import ConfigError
 from tokenfuse_sdk.preprocess import decode_image
 from tokenfuse_sdk.sizes import named_config
-from tokenfuse_training.config_file import read_config
+from tokenfuse_training.config.config_file import read_config
 from tokenfuse_training.data import shard_index, shard_paths, shards
 from tokenfuse_training.data.open import open_source
 from tokenfuse_training.errors import DataError

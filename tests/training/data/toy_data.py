@@ -13,15 +13,15 @@ import numpy as np
 from PIL import Image
 
 from tokenfuse_sdk.preprocess import PreprocessConfig
+from tokenfuse_training.config.data_settings import WebDatasetData
+from tokenfuse_training.config.stage_settings import StageSettings, TaskSettings
 from tokenfuse_training.data.coder import TextCoder
 from tokenfuse_training.data.feed import Feed
 from tokenfuse_training.data.plan import Planner
 from tokenfuse_training.data.record import Answer, Record
 from tokenfuse_training.data.scenes.vocabulary import build_tokenizer
 from tokenfuse_training.data.shards import WebDatasetSource
-from tokenfuse_training.data_settings import WebDatasetData
 from tokenfuse_training.errors import BadRecordError
-from tokenfuse_training.stage_settings import StageSettings, TaskSettings
 from tokenfuse_training.tasks.task import Text
 
 SIZE = 16

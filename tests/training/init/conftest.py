@@ -12,10 +12,10 @@ import sentencepiece
 import torch
 import transformers
 
-from tokenfuse_training.data_settings import ScenesData
+from tokenfuse_training.config.data_settings import ScenesData
+from tokenfuse_training.config.stage_settings import StageSettings, TaskSettings
+from tokenfuse_training.config.train_config import InitSettings, ModelSettings, TrainConfig
 from tokenfuse_training.model.fusion import FusionIteration
-from tokenfuse_training.stage_settings import StageSettings, TaskSettings
-from tokenfuse_training.train_config import InitSettings, ModelSettings, TrainConfig
 
 _WORDS = (
     "the a red blue green cat dog sits on mat what color is left of right how many circles are "

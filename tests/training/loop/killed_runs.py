@@ -17,7 +17,7 @@ import sys
 
 from toy_run import Colors, stage, toy_config, toy_run, train, trainer_of
 
-from tokenfuse_training.stage_settings import SamplerSettings, TaskSettings
+from tokenfuse_training.config.stage_settings import SamplerSettings, TaskSettings
 
 SAMPLER = SamplerSettings(kind="learning_progress", warmup_steps=1, update_steps=2, ahead=3)
 TASKS = {

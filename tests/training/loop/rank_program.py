@@ -29,6 +29,8 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from toy_run import Colors, stage, toy_config, toy_run, trainer_of
 from toy_run import train as run_trainer
 
+from tokenfuse_training.config.run_settings import RunSettings
+from tokenfuse_training.config.stage_settings import SamplerSettings
 from tokenfuse_training.errors import CheckpointError
 from tokenfuse_training.loop.ranks import (
     Ranks,
@@ -39,8 +41,6 @@ from tokenfuse_training.loop.ranks import (
 )
 from tokenfuse_training.loop.spread import local
 from tokenfuse_training.loop.whole_state import fill_optimizer, fill_tensors
-from tokenfuse_training.run_settings import RunSettings
-from tokenfuse_training.stage_settings import SamplerSettings
 
 
 def train(job: dict, ranks: Ranks, folder: pathlib.Path) -> dict:

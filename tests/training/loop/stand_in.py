@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from tokenfuse_sdk.sizes import named_config
+from tokenfuse_training.config.run_settings import RunSettings
 from tokenfuse_training.loop.ranks import Ranks, on_rank_0, sum_over_ranks, uses_bf16
 from tokenfuse_training.loop.spread import (
     LAYER_TYPES,
@@ -29,7 +30,6 @@ from tokenfuse_training.loop.whole_state import (
     whole_tensors,
 )
 from tokenfuse_training.model import JointModel
-from tokenfuse_training.run_settings import RunSettings
 
 PICTURES = 7
 STEPS = 4

@@ -13,7 +13,8 @@ import torch
 from toy_run import Colors, log_of, stage, toy_config, toy_run, train, trainer_of
 
 from tokenfuse_sdk.errors import ConfigError, NotFiniteError
-from tokenfuse_training.data_settings import DataSettings
+from tokenfuse_training.config.data_settings import DataSettings
+from tokenfuse_training.config.train_config import EvaluateSettings
 from tokenfuse_training.errors import CheckpointError
 from tokenfuse_training.loop.checkpoints import (
     checkpoint_path,
@@ -23,7 +24,6 @@ from tokenfuse_training.loop.checkpoints import (
 )
 from tokenfuse_training.loop.identity import check_identity, run_identity
 from tokenfuse_training.start import begin
-from tokenfuse_training.train_config import EvaluateSettings
 
 CONFIG = toy_config(run=toy_run(checkpoint_steps=2, keep_checkpoints=2))
 

@@ -9,6 +9,7 @@ import torch
 import torch.distributed as dist
 
 from tokenfuse_sdk.errors import ConfigError, DeviceError
+from tokenfuse_training.config.run_settings import RunSettings
 from tokenfuse_training.loop.fresh_store import fresh_store
 from tokenfuse_training.loop.ranks import (
     join_ranks,
@@ -18,7 +19,6 @@ from tokenfuse_training.loop.ranks import (
     uses_bf16,
 )
 from tokenfuse_training.loop.spread import clip_gradients
-from tokenfuse_training.run_settings import RunSettings
 
 
 def test_one_rank_needs_no_group():

@@ -9,11 +9,11 @@ import pytest
 from toy_run import Colors, log_of, stage, toy_config, toy_run
 
 from tokenfuse_sdk.errors import ConfigError
+from tokenfuse_training.config.data_settings import DataSettings, ScenesData
+from tokenfuse_training.config.stage_settings import TaskSettings
 from tokenfuse_training.data.record import SceneRecord
-from tokenfuse_training.data_settings import DataSettings, ScenesData
 from tokenfuse_training.loop.ranks import Ranks
 from tokenfuse_training.loop.trainer import Trainer
-from tokenfuse_training.stage_settings import TaskSettings
 from tokenfuse_training.start import begin
 
 TASKS = {

@@ -9,11 +9,11 @@ import pytest
 import torch
 from toy_run import log_of, stage, toy_config, toy_run, train, trainer_of, weights_of
 
+from tokenfuse_training.config.stage_settings import SamplerSettings
 from tokenfuse_training.loop.ema import MovingAverage, decay_at
 from tokenfuse_training.loop.ranks import Ranks
 from tokenfuse_training.loop.stage_run import open_stage
 from tokenfuse_training.loop.update import Updater
-from tokenfuse_training.stage_settings import SamplerSettings
 from tokenfuse_training.start import begin
 
 

@@ -9,9 +9,9 @@ from safetensors.torch import load_file
 from toy_run import Colors, log_of, stage, toy_config, toy_run, train, trainer_of, weights_of
 
 from tokenfuse_sdk.errors import ConfigError, NotFiniteError
+from tokenfuse_training.config.data_settings import DataSettings
+from tokenfuse_training.config.stage_settings import SamplerSettings, TaskSettings
 from tokenfuse_training.data.record import Record
-from tokenfuse_training.data_settings import DataSettings
-from tokenfuse_training.stage_settings import SamplerSettings, TaskSettings
 
 
 def test_bad_records_are_left_out_and_counted(tmp_path):

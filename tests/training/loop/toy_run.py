@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from tokenfuse_training.config.data_settings import DataSettings
+from tokenfuse_training.config.run_settings import RunSettings
+from tokenfuse_training.config.stage_settings import SamplerSettings, StageSettings, TaskSettings
+from tokenfuse_training.config.train_config import ModelSettings, TrainConfig
 from tokenfuse_training.data.record import Answer, Question, Record
-from tokenfuse_training.data_settings import DataSettings
 from tokenfuse_training.errors import BadRecordError
 from tokenfuse_training.loop.ranks import Ranks
 from tokenfuse_training.loop.trainer import Trainer
-from tokenfuse_training.run_settings import RunSettings
-from tokenfuse_training.stage_settings import SamplerSettings, StageSettings, TaskSettings
 from tokenfuse_training.start import begin
-from tokenfuse_training.train_config import ModelSettings, TrainConfig
 
 COLORS = ("red", "green", "blue", "yellow", "purple")
 SIZE = 16

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
+from tokenfuse_training.config.stage_settings import SamplerSettings
 from tokenfuse_training.samplers.difficulty import Difficulty
-from tokenfuse_training.stage_settings import SamplerSettings
 
 
 def mean_by_age(values: list[float], decay: float) -> float:

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenfuse_sdk.errors import ConfigError, NotFiniteError
+from tokenfuse_training.config.stage_settings import SamplerSettings
 from tokenfuse_training.errors import CheckpointError
 from tokenfuse_training.samplers.make import make_sampler
 from tokenfuse_training.samplers.sampler import SAMPLERS
 from tokenfuse_training.samplers.share_out import share_out
-from tokenfuse_training.stage_settings import SamplerSettings
 
 SIZES = (100, 400, 900)
 

@@ -8,8 +8,8 @@ import math
 import numpy as np
 import pytest
 
+from tokenfuse_training.config.stage_settings import SamplerSettings
 from tokenfuse_training.samplers.learning_progress import LearningProgress
-from tokenfuse_training.stage_settings import SamplerSettings
 
 
 def quantile(values: list[float], share: float) -> float:

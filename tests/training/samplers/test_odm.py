@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
+from tokenfuse_training.config.stage_settings import SamplerSettings
 from tokenfuse_training.samplers.odm import Odm
-from tokenfuse_training.stage_settings import SamplerSettings
 
 
 def epsilon(t: int, num_tasks: int) -> float:

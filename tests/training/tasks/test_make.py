@@ -7,9 +7,9 @@ import pickle
 import pytest
 
 from tokenfuse_sdk.errors import ConfigError
+from tokenfuse_training.config.stage_settings import TaskSettings
 from tokenfuse_training.data.coder import TextCoder
 from tokenfuse_training.data.scenes.vocabulary import build_tokenizer
-from tokenfuse_training.stage_settings import TaskSettings
 from tokenfuse_training.tasks.fill import Fill
 from tokenfuse_training.tasks.make import make_task
 from tokenfuse_training.tasks.prefixes import PREFIXES, TASKS

@@ -7,11 +7,11 @@ import pytest
 
 from tokenfuse_sdk.errors import ConfigError
 from tokenfuse_sdk.sizes import named_config
+from tokenfuse_training.config.data_settings import ScenesData
+from tokenfuse_training.config.stage_settings import TaskSettings
 from tokenfuse_training.data.record import Record
 from tokenfuse_training.data.scenes.source import open_scenes
-from tokenfuse_training.data_settings import ScenesData
 from tokenfuse_training.errors import BadRecordError
-from tokenfuse_training.stage_settings import TaskSettings
 from tokenfuse_training.tasks.scenes import ScenesTask
 
 

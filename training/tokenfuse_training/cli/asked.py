@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from tokenfuse_training.asked_set import AskedSet
+    from tokenfuse_training.evaluation.asked_set import AskedSet
 
 __all__ = ["asked_options", "asked_set"]
 
@@ -53,8 +53,8 @@ def asked_set(
     Raises:
         UsageError: options that do not go together.
     """
-    from tokenfuse_training.asked_set import config_set, scenes_set
-    from tokenfuse_training.config_file import read_config
+    from tokenfuse_training.config.config_file import read_config
+    from tokenfuse_training.evaluation.asked_set import config_set, scenes_set
     from tokenfuse_training.sources import with_scenes_in
 
     if config is None:

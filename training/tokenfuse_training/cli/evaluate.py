@@ -13,8 +13,8 @@ from tokenfuse_sdk.cli.options import PRECISION_HELP, FilledPath, backend_option
 from tokenfuse_training.cli.asked import asked_options, asked_set
 
 if TYPE_CHECKING:
-    from tokenfuse_training.asked_set import AskedSet
-    from tokenfuse_training.evaluate import Evaluation
+    from tokenfuse_training.evaluation.asked_set import AskedSet
+    from tokenfuse_training.evaluation.evaluate import Evaluation
 
 __all__ = ["evaluate"]
 
@@ -67,8 +67,8 @@ def evaluate(
     import tokenfuse_sdk
     from tokenfuse_sdk.atomic import check_output_file, write_output
     from tokenfuse_sdk.errors import OutputExistsError
-    from tokenfuse_training.answerers import ModelAnswerer
-    from tokenfuse_training.evaluate import evaluate_set, predictions_json
+    from tokenfuse_training.evaluation.answerers import ModelAnswerer
+    from tokenfuse_training.evaluation.evaluate import evaluate_set, predictions_json
     from tokenfuse_training.progress import bar
 
     file = {"what": "the predictions", "other": "another --predictions"}

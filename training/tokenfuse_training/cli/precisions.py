@@ -47,7 +47,7 @@ def precisions(
     """
     from tokenfuse_sdk.errors import BundleExistsError, OutputExistsError
     from tokenfuse_sdk.shipped import find_bundle
-    from tokenfuse_training.precisions import NUM_QUESTIONS, record_measured
+    from tokenfuse_training.publishing.precisions import NUM_QUESTIONS, record_measured
 
     path = find_bundle(bundle)
     asking = asked_set(

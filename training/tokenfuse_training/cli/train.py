@@ -50,7 +50,7 @@ def train(
     # Imported here: `tokenfuse --help` must not load torch.
     from tokenfuse_sdk.bundle import check_output
     from tokenfuse_sdk.errors import OutputExistsError
-    from tokenfuse_training.config_file import read_config
+    from tokenfuse_training.config.config_file import read_config
 
     options = {"init.vision": init_vision, "init.text": init_text}
     read = read_config(

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any
 
 from tokenfuse_sdk.preprocess import PreprocessConfig
+from tokenfuse_training.config.stage_settings import StageSettings
 from tokenfuse_training.data.bad_records import BadRecords
 from tokenfuse_training.data.batch import Batch
 from tokenfuse_training.data.coder import TextCoder
@@ -23,7 +24,6 @@ from tokenfuse_training.data.sample import Drawn, SampleMaker
 from tokenfuse_training.data.source import Source, is_indexed, is_stream
 from tokenfuse_training.data.streams import TaskStreams, check_source
 from tokenfuse_training.data.workers import Workers
-from tokenfuse_training.stage_settings import StageSettings
 from tokenfuse_training.tasks.task import Task
 
 __all__ = ["Feed"]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from tokenfuse_sdk.config import VisionConfig
 from tokenfuse_sdk.errors import ConfigError
-from tokenfuse_training.data.source import Source
-from tokenfuse_training.data_settings import (
+from tokenfuse_training.config.data_settings import (
     CocoCaptionsData,
     DataSettings,
     GqaData,
@@ -14,6 +13,7 @@ from tokenfuse_training.data_settings import (
     Vqa2Data,
     WebDatasetData,
 )
+from tokenfuse_training.data.source import Source
 from tokenfuse_training.errors import DataError
 
 __all__ = ["open_source"]

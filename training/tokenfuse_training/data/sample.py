@@ -10,12 +10,12 @@ import numpy as np
 
 from tokenfuse_sdk.errors import ImageError
 from tokenfuse_sdk.preprocess import PreprocessConfig, decode_image, fit_image
+from tokenfuse_training.config.stage_settings import StageSettings
 from tokenfuse_training.data.coder import TextCoder
 from tokenfuse_training.data.order import generator
 from tokenfuse_training.data.record import Answer, Record
 from tokenfuse_training.data.source import Source, is_indexed
 from tokenfuse_training.errors import BadRecordError
-from tokenfuse_training.stage_settings import StageSettings
 from tokenfuse_training.tasks.task import Task, Text
 
 __all__ = ["CodedText", "Drawn", "Sample", "SampleMaker"]

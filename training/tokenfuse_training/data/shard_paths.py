@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 
 from tokenfuse_sdk.errors import ConfigError
-from tokenfuse_training.data_settings import WebDatasetData
+from tokenfuse_training.config.data_settings import WebDatasetData
 from tokenfuse_training.errors import DataError
 
 __all__ = ["named", "shard_paths"]

@@ -19,11 +19,11 @@ import numpy as np
 
 from tokenfuse_sdk.errors import ConfigError
 from tokenfuse_sdk.preprocess.decode import MAX_FILE_BYTES
+from tokenfuse_training.config.data_settings import WebDatasetData
 from tokenfuse_training.data.order import generator
 from tokenfuse_training.data.record import Record
 from tokenfuse_training.data.shard_index import ShardEntry, read_ahead, read_index, read_part
 from tokenfuse_training.data.shard_paths import named, shard_paths
-from tokenfuse_training.data_settings import WebDatasetData
 from tokenfuse_training.errors import BadRecordError, DataError
 
 __all__ = ["ShardSample", "WebDatasetSource"]

@@ -9,8 +9,8 @@ from typing import Any
 from tokenfuse_sdk.config import ModelConfig
 from tokenfuse_sdk.errors import ConfigError
 from tokenfuse_sdk.preprocess import PreprocessConfig
-from tokenfuse_training.settings import nearest
-from tokenfuse_training.train_config import ModelSettings
+from tokenfuse_training.config.settings import nearest
+from tokenfuse_training.config.train_config import ModelSettings
 
 __all__ = ["SECTIONS", "check_fields", "preprocess_with", "with_settings"]
 

@@ -18,12 +18,12 @@ from tokenfuse_sdk.errors import ConfigError
 from tokenfuse_sdk.preprocess import PreprocessConfig
 from tokenfuse_sdk.shipped import find_bundle
 from tokenfuse_sdk.sizes import named_config
+from tokenfuse_training.config.train_config import TrainConfig
 from tokenfuse_training.init.hf_pictures import preprocess_of
 from tokenfuse_training.init.hf_text import open_text
 from tokenfuse_training.init.hf_vision import open_vision
 from tokenfuse_training.init.overrides import with_settings
 from tokenfuse_training.init.positions import resize_positions
-from tokenfuse_training.train_config import TrainConfig
 
 __all__ = ["Stacks", "open_bundle", "open_stacks"]
 

@@ -13,8 +13,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tokenfuse_sdk.errors import ConfigError
+from tokenfuse_training.config.train_config import TrainConfig
 from tokenfuse_training.start import Beginning
-from tokenfuse_training.train_config import TrainConfig
 
 __all__ = ["check_identity", "run_identity", "shared_settings"]
 

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from tokenfuse_training.config.run_settings import RunSettings
 from tokenfuse_training.loop.spread import LAYER_TYPES
-from tokenfuse_training.run_settings import RunSettings
 
 __all__ = ["prepare_layers"]
 

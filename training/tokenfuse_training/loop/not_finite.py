@@ -11,9 +11,9 @@ from typing import Any, NoReturn
 from torch import Tensor
 
 from tokenfuse_sdk.errors import NotFiniteError
+from tokenfuse_training.config.stage_settings import StageSettings
 from tokenfuse_training.data.batch import Batch
 from tokenfuse_training.loop.checkpoints import newest_checkpoint
-from tokenfuse_training.stage_settings import StageSettings
 
 __all__ = ["stop_at"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from tokenfuse_training.config.stage_settings import StageSettings
 from tokenfuse_training.loop.spread import alike
-from tokenfuse_training.stage_settings import StageSettings
 
 __all__ = ["RELATIVE_BIAS_RATE", "make_optimizer", "set_rate", "set_stage"]
 

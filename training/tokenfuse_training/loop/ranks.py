@@ -20,8 +20,8 @@ import torch.distributed as dist
 from torch import Tensor
 
 from tokenfuse_sdk.errors import ConfigError, DeviceError, TokenfuseError
+from tokenfuse_training.config.run_settings import RunSettings
 from tokenfuse_training.loop.fresh_store import fresh_store
-from tokenfuse_training.run_settings import RunSettings
 
 __all__ = [
     "Ranks",

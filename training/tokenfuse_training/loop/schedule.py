@@ -6,8 +6,8 @@ import math
 
 from tokenfuse_sdk.config import FusionConfig
 from tokenfuse_sdk.errors import ConfigError
+from tokenfuse_training.config.stage_settings import StageSettings
 from tokenfuse_training.data.order import generator
-from tokenfuse_training.stage_settings import StageSettings
 
 __all__ = ["budget_at", "check_budgets", "learning_rate_at"]
 

@@ -23,11 +23,11 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from tokenfuse_sdk.errors import ConfigError
+from tokenfuse_training.config.run_settings import RunSettings
 from tokenfuse_training.loop.ranks import Ranks, uses_bf16
 from tokenfuse_training.model.fusion import FusionIteration
 from tokenfuse_training.model.layers import SelfLayer
 from tokenfuse_training.model.t5 import DecoderLayer, EncoderLayer
-from tokenfuse_training.run_settings import RunSettings
 
 __all__ = ["LAYER_TYPES", "alike", "clip_gradients", "local", "no_sync", "spread"]
 

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tokenfuse_sdk.errors import ConfigError
+from tokenfuse_training.config.stage_settings import StageSettings, TaskSettings
+from tokenfuse_training.config.train_config import TrainConfig
 from tokenfuse_training.data.coder import TextCoder
 from tokenfuse_training.data.feed import Feed
 from tokenfuse_training.data.plan import Planner, check_batch_size
@@ -21,10 +23,8 @@ from tokenfuse_training.loop.schedule import check_budgets
 from tokenfuse_training.loop.terms import Terms
 from tokenfuse_training.samplers.make import make_sampler
 from tokenfuse_training.samplers.sampler import Sampler
-from tokenfuse_training.stage_settings import StageSettings, TaskSettings
 from tokenfuse_training.start import Beginning
 from tokenfuse_training.tasks.make import make_task
-from tokenfuse_training.train_config import TrainConfig
 
 __all__ = ["StageRun", "check_stages", "check_tasks", "open_stage"]
 

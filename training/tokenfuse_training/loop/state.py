@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from tokenfuse_sdk.errors import NotFiniteError
+from tokenfuse_training.config.run_settings import RunSettings
+from tokenfuse_training.config.stage_settings import StageSettings
 from tokenfuse_training.loop.checkpoints import (
     newest_checkpoint,
     read_checkpoint,
@@ -27,8 +29,6 @@ from tokenfuse_training.loop.whole_state import (
     whole_tensors,
 )
 from tokenfuse_training.objective import Objective
-from tokenfuse_training.run_settings import RunSettings
-from tokenfuse_training.stage_settings import StageSettings
 from tokenfuse_training.start import Beginning
 
 __all__ = ["TrainState"]

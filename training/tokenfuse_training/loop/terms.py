@@ -7,10 +7,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from tokenfuse_training.config.stage_settings import StageSettings
 from tokenfuse_training.data.collate import term_names
 from tokenfuse_training.data.plan import StepPlan
 from tokenfuse_training.objective import EXTRA_TERMS
-from tokenfuse_training.stage_settings import StageSettings
 from tokenfuse_training.tasks.task import Task
 
 __all__ = ["Terms"]

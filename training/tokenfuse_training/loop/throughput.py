@@ -17,9 +17,9 @@ import torch
 
 from tokenfuse_sdk.config import ModelConfig
 from tokenfuse_sdk.flops import FlopRow, count_flops
+from tokenfuse_training.config.run_settings import RunSettings
+from tokenfuse_training.config.stage_settings import StageSettings
 from tokenfuse_training.data.batch import Batch
-from tokenfuse_training.run_settings import RunSettings
-from tokenfuse_training.stage_settings import StageSettings
 
 __all__ = ["TIMED", "Meter", "Peak", "StepCost", "find_peak"]
 

@@ -17,6 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tokenfuse_training.config.stage_settings import StageSettings
+from tokenfuse_training.config.train_config import TrainConfig
 from tokenfuse_training.data.source import Source
 from tokenfuse_training.loop.checkpoints import newest_checkpoint, read_facts
 from tokenfuse_training.loop.determinism import same_each_time
@@ -31,9 +33,7 @@ from tokenfuse_training.loop.throughput import Meter, StepCost, find_peak
 from tokenfuse_training.loop.update import Updater
 from tokenfuse_training.loop.whole_state import whole_tensors
 from tokenfuse_training.loop.window import Window
-from tokenfuse_training.stage_settings import StageSettings
 from tokenfuse_training.start import Beginning
-from tokenfuse_training.train_config import TrainConfig
 
 __all__ = ["Trainer"]
 

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from tokenfuse_training.config.stage_settings import StageSettings
 from tokenfuse_training.data.batch import Batch
 from tokenfuse_training.data.plan import StepPlan
 from tokenfuse_training.loop.ema import decay_at
@@ -25,7 +26,6 @@ from tokenfuse_training.loop.spread import clip_gradients, no_sync
 from tokenfuse_training.loop.state import TrainState
 from tokenfuse_training.loop.terms import Terms
 from tokenfuse_training.objective import EXTRA_TERMS, term_divisors
-from tokenfuse_training.stage_settings import StageSettings
 
 __all__ = ["Updated", "Updater"]
 

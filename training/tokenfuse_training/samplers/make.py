@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tokenfuse_training.config.stage_settings import SamplerSettings
 from tokenfuse_training.samplers.difficulty import Difficulty
 from tokenfuse_training.samplers.learning_progress import LearningProgress
 from tokenfuse_training.samplers.odm import Odm
 from tokenfuse_training.samplers.proportional import Proportional
 from tokenfuse_training.samplers.sampler import Sampler
 from tokenfuse_training.samplers.stratified import Stratified
-from tokenfuse_training.stage_settings import SamplerSettings
 
 __all__ = ["make_sampler"]
 

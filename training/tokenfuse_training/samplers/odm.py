@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from tokenfuse_training.config.stage_settings import SamplerSettings
 from tokenfuse_training.samplers.checks import check_values, read_count, read_numbers, read_state
 from tokenfuse_training.samplers.softmax import softmax
-from tokenfuse_training.stage_settings import SamplerSettings
 
 __all__ = ["Odm"]
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tokenfuse_sdk.errors import ConfigError
+from tokenfuse_training.config.stage_settings import TaskSettings
 from tokenfuse_training.data.coder import TextCoder
 from tokenfuse_training.errors import BadRecordError
-from tokenfuse_training.stage_settings import TaskSettings
 from tokenfuse_training.tasks.caption import Caption
 from tokenfuse_training.tasks.complete import Complete
 from tokenfuse_training.tasks.entail import ENTAIL_WORDS, Entail

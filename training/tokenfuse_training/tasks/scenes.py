@@ -12,10 +12,10 @@ from typing import ClassVar
 import numpy as np
 
 from tokenfuse_sdk.errors import ConfigError
+from tokenfuse_training.config.stage_settings import TaskSettings
 from tokenfuse_training.data.record import Question, Record, SceneRecord
 from tokenfuse_training.data.scenes.questions import FAMILIES
 from tokenfuse_training.errors import BadRecordError
-from tokenfuse_training.stage_settings import TaskSettings
 from tokenfuse_training.tasks.task import Text
 
 __all__ = ["ScenesTask"]

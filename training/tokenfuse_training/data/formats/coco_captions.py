@@ -8,12 +8,12 @@ from array import array
 from collections.abc import Sequence
 from typing import Any
 
+from tokenfuse_training.config.data_settings import CocoCaptionsData
 from tokenfuse_training.data.formats.columns import TextColumn
 from tokenfuse_training.data.formats.entry import need_id, need_name, need_object, need_text
 from tokenfuse_training.data.formats.json_file import read_json
 from tokenfuse_training.data.formats.picture_path import picture_folder
 from tokenfuse_training.data.formats.pictures import Grouping, PictureSource
-from tokenfuse_training.data_settings import CocoCaptionsData
 from tokenfuse_training.errors import BadRecordError, DataError
 
 __all__ = ["open_coco_captions"]

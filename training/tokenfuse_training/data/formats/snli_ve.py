@@ -7,13 +7,13 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from tokenfuse_training.config.data_settings import SnliVeData
 from tokenfuse_training.data.formats.columns import TextColumn, WordColumn
 from tokenfuse_training.data.formats.entry import need_name, need_object, need_text
 from tokenfuse_training.data.formats.json_file import read_json_lines
 from tokenfuse_training.data.formats.picture_path import picture_folder
 from tokenfuse_training.data.formats.pictures import Grouping, PictureSource
 from tokenfuse_training.data.record import Answer, Question
-from tokenfuse_training.data_settings import SnliVeData
 from tokenfuse_training.errors import BadRecordError, DataError
 from tokenfuse_training.tasks.entail import ENTAIL_WORDS
 

@@ -9,12 +9,12 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from tokenfuse_training.config.data_settings import Vqa2Data
 from tokenfuse_training.data.formats.columns import TextColumn, WordColumn
 from tokenfuse_training.data.formats.picture_path import picture_folder
 from tokenfuse_training.data.formats.pictures import Grouping, PictureSource
 from tokenfuse_training.data.formats.vqa2_files import NUM_ANSWERS, AnswerFile, QuestionFile
 from tokenfuse_training.data.record import Answer, Question
-from tokenfuse_training.data_settings import Vqa2Data
 
 __all__ = ["open_vqa2", "scored_answers"]
 

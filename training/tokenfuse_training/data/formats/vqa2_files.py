@@ -9,7 +9,7 @@ from tokenfuse_training.data.formats.columns import TextColumn, WordColumn
 from tokenfuse_training.data.formats.entry import need_id, need_object, need_text, plain_text
 from tokenfuse_training.data.formats.json_file import JsonFile, read_json
 from tokenfuse_training.errors import BadRecordError, DataError
-from tokenfuse_training.scoring.vqa_answer import normalise_answer
+from tokenfuse_training.evaluation.vqa_answer import normalise_answer
 
 __all__ = ["NUM_ANSWERS", "AnswerFile", "QuestionFile"]
 

@@ -9,10 +9,10 @@ import numpy as np
 
 from tokenfuse_sdk.config import VisionConfig
 from tokenfuse_sdk.errors import ConfigError
+from tokenfuse_training.config.data_settings import ScenesData
 from tokenfuse_training.data.record import Answer, Question, SceneRecord
 from tokenfuse_training.data.scenes.questions import FAMILIES
 from tokenfuse_training.data.scenes.store import SceneStore, StoreSpec, open_store
-from tokenfuse_training.data_settings import ScenesData
 
 __all__ = ["ScenesSource", "open_scenes"]
 
@@ -138,7 +138,7 @@ def open_scenes(
     unknown = set(settings.families) - set(FAMILIES)
     if unknown:
         raise ConfigError(
-            f"data.families={', '.join(sorted(unknown))}: need some of {', '.join(FAMILIES)}"
+            f"families={', '.join(sorted(unknown))}: need some of {', '.join(FAMILIES)}"
         )
     limit = settings.limit or settings.num_scenes
     spec = StoreSpec(
@@ -154,7 +154,7 @@ def open_scenes(
     source = ScenesSource(spec, cache, store, settings.families, settings.hide)
     if not len(source):
         raise ConfigError(
-            f"data.families={', '.join(settings.families)}: none of {spec.num_scenes} scenes is "
+            f"families={', '.join(settings.families)}: none of {spec.num_scenes} scenes is "
             "asked one of them; take more scenes, or more of num_questions"
         )
     return source

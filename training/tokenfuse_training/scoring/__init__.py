@@ -1,1 +1,0 @@
-"""How right an answer is, and how sure the mean of many is."""
