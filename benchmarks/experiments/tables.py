@@ -26,7 +26,14 @@ from tokenfuse_sdk.config import FUSION_KINDS
 from tokenfuse_sdk.flops import count_flops
 from tokenfuse_sdk.sizes import named_config
 
-__all__ = ["ablation_rows", "fusion_tables", "in_page", "mean_and_spread", "sampler_rows"]
+__all__ = [
+    "ablation_rows",
+    "accuracy_table",
+    "fusion_tables",
+    "in_page",
+    "mean_and_spread",
+    "sampler_rows",
+]
 
 _DOCS = pathlib.Path(__file__).resolve().parents[2] / "docs" / "results"
 _MARK = "<!-- table {} -->\n.*?<!-- end -->\n"
@@ -62,13 +69,13 @@ def _against(value: float, reference: float) -> str:
     return f"{100 * (value / reference - 1):+.0f}%"
 
 
-def fusion_tables(data: Mapping[str, Any]) -> dict[str, str]:
-    """Accuracy, what a step costs, and FLOPs at the paper's size, of the five methods."""
+def accuracy_table(data: Mapping[str, Any]) -> dict[str, str]:
+    """Accuracy and FLOPs of the methods."""
     runs = _by_variant(data)
     kinds = [kind for kind in FUSION_KINDS if kind in runs]
     families = sorted({name for kind in kinds for run in runs[kind] for name in run["by_family"]})
     most = _one(runs["concat"], "gflops") if "concat" in runs else None
-    accuracy = [
+    rows = [
         [
             f"`{kind}`",
             mean_and_spread([run["accuracy"] for run in runs[kind]]),
@@ -84,7 +91,12 @@ def fusion_tables(data: Mapping[str, Any]) -> dict[str, str]:
         for kind in kinds
     ]
     titles = ["method", "accuracy, %", *families, "parameters", "GFLOPs (GMACs)", "to concat"]
-    tables = {"accuracy": _table([*titles, "seeds"], accuracy)}
+    return {"accuracy": _table([*titles, "seeds"], rows)}
+
+
+def fusion_tables(data: Mapping[str, Any]) -> dict[str, str]:
+    """Accuracy, what a step costs, and FLOPs at the paper's size, of the five methods."""
+    tables = accuracy_table(data)
     for scale, cost in data["costs"].items():
         times, memory = cost["times"]["contestants"], cost["memory"]
         reference = memory["concat"]["step_mb"]
@@ -217,6 +229,7 @@ def in_page(page: pathlib.Path, title: str, tables: Mapping[str, str]) -> None:
 
 _PAGES = {
     "fusion-methods": ("Five ways of fusing", fusion_tables),
+    "longer-training": ("Trained three times as long", accuracy_table),
     "ablations": ("Ablations", ablation_rows),
     "samplers": ("Five samplers", sampler_rows),
 }

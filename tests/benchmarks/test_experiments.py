@@ -10,12 +10,20 @@ import pytest
 
 pytest.importorskip("sklearn")
 import ablations
+import longer_training
 import samplers
 import torch
 from common_start import common_beginning
 from run_list import arguments, config_of, run_all
 from step_cost import step_memory
-from tables import ablation_rows, fusion_tables, in_page, mean_and_spread, samples_to
+from tables import (
+    ablation_rows,
+    accuracy_table,
+    fusion_tables,
+    in_page,
+    mean_and_spread,
+    samples_to,
+)
 
 from tokenfuse_sdk.config import FUSION_KINDS
 from tokenfuse_training.sources import open_sources
@@ -124,3 +132,23 @@ def test_tables_replace_their_own_marks_and_leave_the_prose(tmp_path):
 def test_the_paper_size_is_counted_without_any_run():
     table = fusion_tables({"runs": {}, "costs": {}})["paper-size"]
     assert "| `joint_adaptive` | 73.5 (36.8) | -48% |" in table
+
+
+def test_methods_stand_beside_concat():
+    def run(kind: str, accuracy: float, gflops: float) -> dict:
+        facts = {"variant": kind, "accuracy": accuracy, "by_family": {"color": accuracy}}
+        return facts | {"num_parameters": 1000, "gflops": gflops, "gmacs": gflops / 2}
+
+    runs = [run("concat", 0.5, 0.1), run("joint_adaptive", 0.6, 0.04), run("concat", 0.7, 0.1)]
+    table = accuracy_table({"runs": dict(enumerate(runs))})["accuracy"]
+    assert "| `joint_adaptive` | 60.0 | 60 | 1k | 0.0400 (0.0200) | -60% | 1 |" in table
+    assert "| `concat` | 60.0 ± 14.1 | 60 ± 14 | 1k | 0.1000 (0.0500) | +0% | 2 |" in table
+
+
+def test_longer_training_differs_in_its_steps_alone():
+    short = config_of("fusion.yaml", ("stages.answer.steps=3000",))
+    for variant in longer_training.EXPERIMENT.variants:
+        config = config_of("fusion.yaml", variant.sets)
+        kind = {"kind": variant.name}
+        assert config.model.fusion == short.model.fusion | kind
+        assert config.stages == short.stages
