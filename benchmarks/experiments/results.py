@@ -13,6 +13,7 @@ from tokenfuse_sdk.atomic import write_file
 
 __all__ = ["RESULTS", "Results"]
 
+_DATE = "[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]"
 RESULTS = pathlib.Path(__file__).resolve().parents[1] / "results"
 
 
@@ -22,17 +23,26 @@ class Results:
     Args:
         experiment: its name.
         machine: names the hardware in the file's name.
-        setting: the config that all runs share, as YAML: results of another one are kept apart.
+        setting: the config that all runs share, as YAML.
+        num_threads: of all runs: sums of another number are rounded otherwise.
         folder: of the file.
+
+    Results of another setting or number of threads are kept apart.
     """
 
     def __init__(
-        self, experiment: str, machine: str, setting: str, folder: pathlib.Path = RESULTS
+        self,
+        experiment: str,
+        machine: str,
+        setting: str,
+        num_threads: int,
+        folder: pathlib.Path = RESULTS,
     ) -> None:
         found = None
-        for path in sorted(folder.glob(f"{experiment}_{machine}_*.json")):
+        alike = {"setting": setting, "num_threads": num_threads}
+        for path in sorted(folder.glob(f"{experiment}_{machine}_{_DATE}.json")):
             data = json.loads(path.read_text())
-            if data["setting"] == setting:
+            if data | alike == data:
                 found = path, data
         if found is None:
             today = datetime.date.today().isoformat()
@@ -42,7 +52,7 @@ class Results:
             data = {
                 "experiment": experiment,
                 "hardware": hardware(),
-                "setting": setting,
+                **alike,
                 "costs": {},
                 "runs": {},
             }

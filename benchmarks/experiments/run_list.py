@@ -97,7 +97,7 @@ def open_results(experiment: Experiment, options: argparse.Namespace) -> Results
     """The experiment's file for these settings."""
     setting = config_yaml(config_of(experiment.config, options.sets))
     more = {} if options.results is None else {"folder": options.results}
-    return Results(experiment.name, options.machine, setting, **more)
+    return Results(experiment.name, options.machine, setting, options.num_threads, **more)
 
 
 def _say(text: str) -> None:

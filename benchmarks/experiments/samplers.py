@@ -34,13 +34,16 @@ def measure_tasks(run: Run) -> dict[str, Any]:
     curve = []
     for path in sorted((run.directory / "checkpoints").glob("step-*.safetensors")):
         tensors, facts = read_checkpoint(path)
+        step = int(facts["step"])
+        if step % run.config.run.checkpoint_steps:
+            # Where the run was stopped once, and went on.
+            continue
         weights = {
             name.removeprefix(_AVERAGE): value
             for name, value in tensors.items()
             if name.startswith(_AVERAGE)
         }
         by_task = task_accuracies(run.config, asked, run.beginning, run.sources, weights)
-        step = int(facts["step"])
         curve.append(
             {
                 "step": step,

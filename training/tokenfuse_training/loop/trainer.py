@@ -230,7 +230,7 @@ class Trainer:
         due = (
             ends
             or now - self._saved_at > 60 * run.checkpoint_minutes
-            or 0 < run.checkpoint_steps <= self.step - self.saved_step
+            or (run.checkpoint_steps > 0 and self.step % run.checkpoint_steps == 0)
         )
         asked = [stop, stop or due] if self.ranks.rank == 0 else [False, False]
         stop, save = (sum_over_ranks(torch.tensor(asked, dtype=torch.int64)) > 0).tolist()
