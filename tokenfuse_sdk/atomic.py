@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import os
 import pathlib
 import secrets
@@ -25,6 +26,7 @@ __all__ = [
     "check_folder_beside",
     "check_output_file",
     "one_writer",
+    "remove_unfinished",
     "sync_folder",
     "write_file",
     "write_output",
@@ -203,14 +205,24 @@ def _remove(folder: pathlib.Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+def remove_unfinished(target: pathlib.Path) -> None:
+    """Remove what `atomic_folder` left of `target` in a process that was killed.
+
+    Only for who holds `one_writer` of it, as all who write it do: what is there is nobody's.
+    """
+    target = _with_a_name(target)
+    for folder in target.parent.glob(f".{glob.escape(target.name)}.*"):
+        _remove(folder)
+
+
 @contextlib.contextmanager
-def one_writer(target: pathlib.Path) -> Iterator[None]:
-    """Hold what lies beside `target` against others that call this, where the system can.
+def one_writer(target: pathlib.Path) -> Iterator[bool]:
+    """Hold what lies beside `target` against others that call this: true where the system can.
 
     For the moments from a look at the target to its exchange; a process that ends lets go.
     """
     if os.name != "posix":
-        yield
+        yield False
         return
     import fcntl
 
@@ -219,13 +231,15 @@ def one_writer(target: pathlib.Path) -> Iterator[None]:
         descriptor = os.open(_with_a_name(target).parent, os.O_RDONLY)
     except OSError:
         # It may not be listed, or is not there: who writes will say so.
-        yield
+        yield False
         return
+    held = False
     try:
         # Some network file systems have no locks.
         with contextlib.suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
+            held = True
+        yield held
     finally:
         os.close(descriptor)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pathlib
 import re
@@ -10,11 +11,14 @@ import pytest
 
 pytest.importorskip("sklearn")
 import ablations
+import fusion_methods
 import longer_training
 import samplers
 import torch
 from common_start import common_beginning
-from run_list import arguments, config_of, run_all
+from curves import plot_curves
+from PIL import Image
+from run_list import Variant, arguments, config_of, open_results, run_all
 from step_cost import step_memory
 from tables import (
     ablation_rows,
@@ -22,6 +26,7 @@ from tables import (
     fusion_tables,
     in_page,
     mean_and_spread,
+    sampler_rows,
     samples_to,
 )
 
@@ -107,6 +112,54 @@ def test_a_wider_step_takes_more_memory(tmp_path):
     many = step_memory(config_of("fusion.yaml", [*sets, asked], tmp_path), 1)
     assert few["peak_mb"] == pytest.approx(few["before_mb"] + few["step_mb"])
     assert many["step_mb"] > 1.5 * few["step_mb"] > 0
+
+
+@pytest.mark.skipif(
+    not pathlib.Path("/proc/self/clear_refs").exists(), reason="needs Linux: /proc/self/clear_refs"
+)
+def test_costs_are_measured_once_and_concat_is_one(tmp_path, monkeypatch):
+    two = tuple(Variant(name=k, sets=(f"model.fusion.kind={k}",)) for k in ("concat", "perceiver"))
+    few = dataclasses.replace(fusion_methods.EXPERIMENT, variants=two)
+    monkeypatch.setattr(fusion_methods, "EXPERIMENT", few)
+    monkeypatch.setattr(fusion_methods, "_SCALES", {"experiment": ("fusion.yaml", 2)})
+    sets = ("stages.answer.batch_size=2", "data.train.families=[]")
+    given = options(tmp_path, sets=sets)
+    given.rounds = 2
+    found = open_results(few, given)
+    fusion_methods.measure_costs(given, found)
+    data = json.loads(found.path.read_text())
+    cost = data["costs"]["experiment"]
+    assert data["num_threads"] == torch.get_num_threads() == 1
+    assert list(cost["times"]["contestants"]) == list(cost["memory"]) == ["perceiver", "concat"]
+    assert cost["times"]["contestants"]["concat"]["times_faster_than_concat"] == 1.0
+    assert all(memory["step_mb"] > 0 for memory in cost["memory"].values())
+    monkeypatch.setattr("fusion_methods.step_memory", None)
+    fusion_methods.measure_costs(given, open_results(few, given))
+    # Another number of threads is another file's.
+    given.num_threads = 2
+    with pytest.raises(SystemExit, match="holds another setting"):
+        open_results(few, given)
+
+
+def test_samplers_beside_stratified_of_the_same_seed(tmp_path):
+    def run(kind: str, seed: int, *accuracies: float) -> dict:
+        curve = [
+            {"step": i, "samples": 100 * i, "accuracy": a, "by_task": {"ask": a}}
+            for i, a in enumerate(accuracies, 1)
+        ]
+        return {"variant": kind, "seed": seed, "accuracy": accuracies[-1], "curve": curve}
+
+    runs = [run("stratified", 0, 0.2, 0.4), run("stratified", 1, 0.2, 0.6)]
+    runs += [run("odm", 0, 0.4, 0.5), run("odm", 1, 0.4, 0.5)]
+    data = {"runs": dict(enumerate(runs))}
+    table = sampler_rows(data)["samplers"]
+    assert "| `stratified` | 50.0 ± 14.1 | 200 ± 0 | 2 of 2 | 50 ± 14 |" in table
+    # Reaches 40% with its first point, and 60% never.
+    assert "| `odm` | 50.0 ± 0.0 | 100 | 1 of 2 | 50 ± 0 |" in table
+    plot_curves(data, tmp_path / "docs" / "samplers.png")
+    with Image.open(tmp_path / "docs" / "samplers.png") as picture:
+        # Two lines and their bands: more than axes and black words.
+        assert len(set(picture.convert("RGB").getdata())) > 50
 
 
 def test_means_and_samples_by_hand():

@@ -340,3 +340,14 @@ def test_tokens_that_cannot_be_kept_are_told_before_the_work(
     assert "pass another --save-tokens" in err
     assert "Errno" not in err
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("missing", ["torch", "yaml"])
+def test_a_verb_of_an_extra_names_it(run, monkeypatch, missing):
+    for name in [name for name in sys.modules if name.startswith("tokenfuse_training")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, missing, None)
+    code, _, err = run("train", "scenes-nano", "-o", "out")
+    assert code == 1
+    said = f"this verb needs {missing}; in the source folder, run `pip install '.[train]'`"
+    assert err == f"error: {said}\n"

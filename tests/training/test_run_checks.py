@@ -62,8 +62,9 @@ def write_config(folder: pathlib.Path, data, **changes) -> pathlib.Path:
     return path
 
 
-def run(config: pathlib.Path, *sets: str) -> Result:
+def run(config: pathlib.Path, *sets: str, overwrite: bool = False) -> Result:
     words = [word for value in sets for word in ("--set", value)]
+    words += ["--overwrite"] if overwrite else []
     return CliRunner().invoke(train, [str(config), "-o", str(config.parent / "out"), *words])
 
 
@@ -111,6 +112,22 @@ def test_what_was_left_out_is_said_and_in_the_card(tmp_path, data):
     assert str(data[0]) not in card
     lines = (tmp_path / "out.work" / "log.jsonl").read_text().splitlines()
     assert sum(json.loads(line).get("bad/caption", 0) for line in lines) == 5
+
+
+def test_a_log_that_cannot_be_drawn_loses_no_model(tmp_path, data):
+    """Two tasks have a plot of their shares; the log goes behind the training."""
+    tell = {"one": {"task": "caption", "data": "captions"}}
+    tell["two"] = {"task": "complete", "data": "captions"}
+    stages = [{"name": "a", "tasks": tell, "steps": 2, "batch_size": 4}]
+    config = write_config(tmp_path, data, stages=stages)
+    done = run(config)
+    assert done.exception is None, done.exception
+    assert (tmp_path / "out.work" / "sampling.png").stat().st_size > 1000
+    (tmp_path / "out.work" / "log.jsonl").unlink()
+    again = run(config, overwrite=True)
+    assert again.exception is None, again.exception
+    assert "no sampling.png: " in again.stderr
+    assert (tmp_path / "out" / "config.json").exists()
 
 
 def test_what_was_left_out_is_summed_by_stage_and_safe_to_show(tmp_path):

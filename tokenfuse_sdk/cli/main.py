@@ -24,6 +24,8 @@ __all__ = ["main"]
 # In the order in which people meet them.
 _VERBS = ("demo", "answer", "info", "doctor", "flops")
 _GROUP = "tokenfuse.commands"
+# What the extra `train` installs, as it is imported.
+_TRAIN_EXTRA = ("matplotlib", "sklearn", "tensorboard", "torch", "webdataset", "yaml")
 
 
 class _ReaderGoneError(Exception):
@@ -105,7 +107,7 @@ def main() -> None:
         error.show()
         sys.exit(error.exit_code)
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.split(".")[0] not in ("torch", "sklearn"):
+        if error.name is None or error.name.split(".")[0] not in _TRAIN_EXTRA:
             raise
         click.echo(
             f"error: this verb needs {error.name}; in the source folder, run "

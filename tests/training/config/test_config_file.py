@@ -215,6 +215,7 @@ def test_values_of_options_are_no_yaml(path):
         (["evaluate.vqa.task=x"], ["evaluate.vqa.task='x'"]),
         (["model.size=huge"], ["model.size='huge': need one of nano"]),
         (["seed=-1"], ["seed=-1: need"]),
+        ([f"seed={1 << 63}"], [f"seed={1 << 63}: need an integer from 0 to {(1 << 63) - 1}"]),
         (["init.bundle=x", "init.text=y"], ["init.bundle holds a whole model"]),
         (["name=2020-01-01"], ["put it in quotes"]),
         (["data={1: {format: scenes}}"], ["key 1 is no text"]),

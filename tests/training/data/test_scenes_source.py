@@ -120,6 +120,16 @@ def test_two_that_open_at_once_leave_one_store(tmp_path):
     assert re.fullmatch(r"scenes-v\d+-val-4x2-seed1-64px-8", folder.name)
 
 
+def test_what_a_killed_process_had_drawn_is_removed(tmp_path):
+    left = tmp_path / f".{SMALL.key}.abc"
+    left.mkdir()
+    (left / "images_u8.npy").write_bytes(b"half")
+    other = tmp_path / f".{SMALL.key}-more.abc"
+    other.mkdir()
+    open_store(SMALL, tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [other.name, SMALL.key]
+
+
 @pytest.mark.parametrize("num_scenes", [4, 300])
 def test_drawing_that_fails_says_where_and_leaves_nothing(tmp_path, num_scenes):
     """Pictures of 12,288 bytes: the first chunk, or the second, exceeds what a file may hold."""

@@ -10,6 +10,7 @@ from toy_run import Colors, log_of, stage, toy_config, toy_run, train, trainer_o
 
 from tokenfuse_sdk.flops import count_flops
 from tokenfuse_training.data.batch import Batch
+from tokenfuse_training.loop import throughput
 from tokenfuse_training.loop.log import cut_log
 from tokenfuse_training.loop.throughput import StepCost, find_peak
 from tokenfuse_training.loop.window import Window
@@ -145,6 +146,12 @@ def test_pictures_without_texts_are_not_merged(model_config):
     assert StepCost(model_config, stage()).of(batch_of(5, [], []), 4) == 3 * 5 * vision
 
 
+def test_where_labels_of_patches_are_all_texts_cost_nothing(model_config):
+    vision = sum(row.flops for row in cost(model_config, 1, 1, 4).rows if "vision." in row.name)
+    step = StepCost(model_config, stage(), reads_texts=False)
+    assert step.of(batch_of(2, [7, 4], [(0, 3)]), 4) == 3 * 2 * vision
+
+
 def test_the_peak_says_where_it_is_from(tmp_path):
     device = torch.device("cpu")
     given = find_peak(toy_run(peak_tflops=2.5), device, bf16=False)
@@ -158,3 +165,23 @@ def test_the_peak_says_where_it_is_from(tmp_path):
     line = log_of(tmp_path)[-1]
     assert line["flops_share"] == pytest.approx(line["tflops"] / 0.1)
     assert trainer.peak == "0.1 TFLOP/s per device (settings)"
+
+
+@pytest.mark.parametrize(
+    ("name", "tflops"),
+    [
+        ("NVIDIA H100 80GB HBM3", 989.4),
+        ("NVIDIA H100 PCIe", 756.0),
+        ("NVIDIA GB200", 2500.0),
+        ("NVIDIA A40", 149.7),
+        # Other devices than those whose names they hold.
+        ("NVIDIA RTX A4000", None),
+        ("NVIDIA RTX A1000 Laptop GPU", None),
+    ],
+)
+def test_the_peak_of_a_data_sheet(monkeypatch, name, tflops):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: name)
+    monkeypatch.setattr(throughput, "_measured", lambda device, *, bf16: 1.0)
+    found = find_peak(toy_run(peak_tflops=0.0), torch.device("cuda"), bf16=True)
+    expected = ("measured", 1.0) if tflops is None else ("data sheet", tflops)
+    assert (found.source, found.tflops) == expected

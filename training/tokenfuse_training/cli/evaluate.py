@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tokenfuse_sdk.bundle import MAX_SEED
 from tokenfuse_sdk.cli.options import PRECISION_HELP, FilledPath, backend_option
 from tokenfuse_training.cli.asked import asked_options, asked_set
 
@@ -29,7 +30,7 @@ _PREDICTIONS = "pass --predictions FILE to write what the model answers"
     type=click.IntRange(min=1),
     help="At most.  [default: 2000 of scenes, else the config's]",
 )
-@click.option("--seed", type=click.IntRange(min=0), default=None, help="Of scenes.")
+@click.option("--seed", type=click.IntRange(0, MAX_SEED), default=None, help="Of scenes.")
 @click.option("--token-budget", type=int, multiple=True, help="Repeatable; default: all.")
 @click.option(
     "--predictions",

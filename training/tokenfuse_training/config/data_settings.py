@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from tokenfuse_training.config.settings_checks import need, need_counts, need_within
+from tokenfuse_training.config.settings_checks import need, need_counts, need_seed, need_within
 
 __all__ = [
     "DATA_FORMATS",
@@ -125,7 +125,7 @@ class ScenesData(DataSettings):
         hidden = ("", "picture", "question")
         need(self.hide in hidden, "data", "hide", self.hide, "picture, question or nothing")
         need_counts(self, "data", "num_scenes", "num_questions")
-        need_counts(self, "data", "seed", low=0)
+        need_seed(self, "data")
 
 
 # `format` in a file, to what it holds.

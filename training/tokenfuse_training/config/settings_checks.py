@@ -7,9 +7,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from tokenfuse_sdk.bundle import MAX_SEED
 from tokenfuse_sdk.errors import ConfigError
 
-__all__ = ["FieldError", "need", "need_counts", "need_names", "need_within"]
+__all__ = ["FieldError", "need", "need_counts", "need_names", "need_seed", "need_within"]
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 
@@ -39,8 +40,18 @@ def need_counts(owner: object, where: str, *names: str, low: int = 1) -> None:
     """Of `owner`, these fields are integers of at least `low`."""
     for name in names:
         value = getattr(owner, name)
-        ok = isinstance(value, int) and not isinstance(value, bool) and value >= low
-        need(ok, where, name, value, f"an integer of at least {low}")
+        need(_is_int(value) and value >= low, where, name, value, f"an integer of at least {low}")
+
+
+def need_seed(owner: object, where: str) -> None:
+    """`seed` of `owner` is one that all generators take."""
+    value = owner.seed
+    ok = _is_int(value) and 0 <= value <= MAX_SEED
+    need(ok, where, "seed", value, f"an integer from 0 to {MAX_SEED}")
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def need_within(owner: object, where: str, name: str, low: float, high: float) -> None:

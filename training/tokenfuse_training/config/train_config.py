@@ -14,7 +14,13 @@ from tokenfuse_sdk.errors import ConfigError
 from tokenfuse_sdk.sizes import SIZES
 from tokenfuse_training.config.data_settings import DataSettings, ScenesData, format_of
 from tokenfuse_training.config.run_settings import RunSettings
-from tokenfuse_training.config.settings_checks import FieldError, need, need_counts, need_names
+from tokenfuse_training.config.settings_checks import (
+    FieldError,
+    need,
+    need_counts,
+    need_names,
+    need_seed,
+)
 from tokenfuse_training.config.stage_settings import StageSettings
 from tokenfuse_training.config.task_data import check_asked, check_learned
 
@@ -110,7 +116,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         need_names("data", self.data)
         need_names("evaluate", self.evaluate)
-        need_counts(self, "", "seed", low=0)
+        need_seed(self, "")
         need(bool(self.stages), "", "stages", self.stages, "at least one stage")
         for stage in self.stages:
             used = [self.data.get(task.data) for task in stage.tasks.values()]

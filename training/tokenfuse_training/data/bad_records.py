@@ -16,7 +16,6 @@ _MIN_SEEN = 100
 # where chance would do it to at most one batch in a thousand million: share ** n.
 _SURE = 8
 _NEVER = 1e-9
-_NEVER = 1e-9
 # [D] What chance may add, in standard deviations: of a data set with 0.8% bad records, the first
 # hundred hold two or more in one run of five.
 _DEVIATIONS = 4.0

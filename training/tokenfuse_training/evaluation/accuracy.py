@@ -34,7 +34,7 @@ class Accuracy:
     Args:
         token_budget: latents.
         overall: over all questions.
-        low, high: the 95% interval of `overall` (see `scoring/interval.py`).
+        low, high: the 95% interval of `overall` (see `evaluation/interval.py`).
         by_family: family to mean score.
         low_by_family, high_by_family: their intervals.
         counts: family to questions.

@@ -1,7 +1,8 @@
 """Whether a checkpoint belongs to the run that is asked for.
 
 To go on with another config, other data or other first weights would give a model that no
-command makes again, so it is refused. Paths are not compared: what is read from them is.
+command makes again, so it is refused. Where data lie (`root`) is not compared, nor the paths of
+`init` and `tokenizer`: what is read from them is.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ def run_identity(
     """All that decides what a run learns, up to rounding, as JSON.
 
     Args:
-        config: whole; left out are `run`, `evaluate`, paths, `max_bad_share` and `accumulate`.
+        config: whole; left out are `run`, `evaluate`, `init`, `tokenizer`, `root`,
+            `max_bad_share` and `accumulate`.
         beginning: its digest, and that of the tokenizer, so that a message can name either.
         fingerprints: of each data set that a stage reads.
     """

@@ -51,6 +51,8 @@ def stop_at(
     name = f"not-finite-step-{facts['step']:08d}" + (f"-rank-{rank}" if rank else "")
     path = directory / f"{name}.safetensors"
     try:
+        # Where it is not shared, only rank 0 has it so far.
+        directory.mkdir(parents=True, exist_ok=True)
         save_file(tensors, path, metadata={"facts": json.dumps(told)})
         kept = f"its batch lies in {path}"
     except (OSError, SafetensorError) as error:

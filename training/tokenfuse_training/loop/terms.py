@@ -30,6 +30,11 @@ class Terms:
         self._task_of = [i for i, task in enumerate(tasks.values()) for _ in task.terms]
         self._own = [weight for task in tasks.values() for weight in task.terms.values()]
 
+    @property
+    def reads_texts(self) -> bool:
+        """Whether anything but the labels of patches is learned."""
+        return any(own > 0 for own in self._own) or self._stage.word_order_weight > 0
+
     def weights(self, plan: StepPlan) -> Tensor:
         """lambda_t of a step, float64 (J,): the task's share of the pictures times its own."""
         shares = [plan.counts[task] / self._stage.batch_size for task in self._task_of]

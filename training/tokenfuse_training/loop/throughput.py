@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import re
 import time
 
 import torch
@@ -26,8 +27,8 @@ __all__ = ["TIMED", "Meter", "Peak", "StepCost", "find_peak"]
 # Values of the log that two runs of one config do not share.
 TIMED = ("seconds", "pictures_per_second", "tflops", "peak_tflops", "flops_share")
 
-# Dense bfloat16 products with float32 sums, in TFLOP/s, of NVIDIA's data sheets. A longer name
-# stands before one that it begins with.
+# Dense bfloat16 products with float32 sums, in TFLOP/s, of NVIDIA's data sheets, by whole words of
+# a device's name. A longer name stands before one that it begins with.
 _KNOWN = (
     ("B200", 2250.0),
     ("GB200", 2500.0),
@@ -74,7 +75,7 @@ def find_peak(run: RunSettings, device: torch.device, *, bf16: bool) -> Peak:
     if device.type == "cuda" and bf16:
         name = torch.cuda.get_device_name(device)
         for known, tflops in _KNOWN:
-            if known in name:
+            if re.search(rf"\b{known}\b", name):
                 return Peak(tflops=tflops, source="data sheet")
     return Peak(tflops=_measured(device, bf16=bf16), source="measured")
 
@@ -100,10 +101,14 @@ class StepCost:
     Args:
         config: of the model.
         stage: which parts stand still.
+        reads_texts: False where only the image encoder runs, whatever texts come along.
     """
 
-    def __init__(self, config: ModelConfig, stage: StageSettings) -> None:
+    def __init__(
+        self, config: ModelConfig, stage: StageSettings, *, reads_texts: bool = True
+    ) -> None:
         self._config = config
+        self._reads_texts = reads_texts
         self._frozen: tuple[str, ...] = ()
         if "image" in stage.freeze:
             self._frozen += _IMAGE_SIDE
@@ -137,6 +142,8 @@ class StepCost:
     def of(self, batch: Batch, budget: int) -> int:
         """FLOPs of one update with this batch, forward and backward."""
         encode, merge, _, _ = self._rows(1, 1, budget)
+        if not self._reads_texts:
+            return batch.image_u8_BHW3.shape[0] * encode
         num_text_Q = (batch.text_QL != 0).sum(dim=1).tolist()
         num_target_R = (batch.target_RA != 0).sum(dim=1).tolist()
         total = batch.image_u8_BHW3.shape[0] * (encode + (merge if num_text_Q else 0))

@@ -155,7 +155,6 @@ class Trainer:
         config, ranks = self.config, self.ranks
         stage, first_step = config.stage_at(self.step)
         self._enter(stage, first_step)
-        cost = StepCost(self._beginning.model_config, stage)
         meter = Meter(self._peak, ranks.world_size)
         with open_stage(
             config,
@@ -166,6 +165,9 @@ class Trainer:
             ranks=ranks,
             planner_state=self._planner_state,
         ) as stage_run:
+            cost = StepCost(
+                self._beginning.model_config, stage, reads_texts=stage_run.terms.reads_texts
+            )
             updater = Updater(
                 self.state,
                 stage,

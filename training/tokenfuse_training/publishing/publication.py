@@ -93,8 +93,7 @@ def publish(run: FinishedRun, averaged: Mapping[str, Tensor]) -> None:
     golden = golden_tensors(reference, run.config, run.sources, run.coder, beginning.preprocess)
     evaluated = _evaluate(run, reference.to(run.ranks.device))
     _write_evaluations(run.work / "evaluation.json", evaluated)
-    if any(len(stage.tasks) > 1 for stage in run.config.stages):
-        plot_sampling(run.work / LOG_NAME, run.work / "sampling.png")
+    _plot_sampling(run)
     missed = left_out(run.work / LOG_NAME, run.config)
     facts = CardFacts(
         config=run.config,
@@ -127,6 +126,16 @@ def publish(run: FinishedRun, averaged: Mapping[str, Tensor]) -> None:
     click.echo(f"wrote {run.output}", err=True)
     if evaluated.failed:
         raise _told(run, evaluated.failed)
+
+
+def _plot_sampling(run: FinishedRun) -> None:
+    """Of a run with a choice of tasks. A log that cannot be drawn is no reason to lose a model."""
+    if all(len(stage.tasks) == 1 for stage in run.config.stages):
+        return
+    try:
+        plot_sampling(run.work / LOG_NAME, run.work / "sampling.png")
+    except (TokenfuseError, OSError, ModuleNotFoundError) as error:
+        click.echo(f"no sampling.png: {error}", err=True)
 
 
 def _hardware(ranks: Ranks) -> str:

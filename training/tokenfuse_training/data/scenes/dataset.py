@@ -1,14 +1,8 @@
-"""Built sets of scenes: arrays and questions, in memory or in a folder."""
+"""Built sets of scenes: arrays and questions, in memory."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
-import shutil
-import tempfile
-from pathlib import Path
-from typing import IO, Any
 
 import numpy as np
 
@@ -19,8 +13,6 @@ from .render import render
 from .rng import Rng, stream_key
 from .sampling import sample_scene
 from .scene import Scene
-
-_FORMAT = 1
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,62 +123,4 @@ def build_split(
         first_index=first_index,
         images_NHWC=images_NHWC,
         questions=tuple(rows),
-    )
-
-
-def save_split(data: ScenesSplit, folder: str | Path) -> None:
-    """Write `images.npy`, `questions.jsonl` and `about.json`; the folder appears whole or not.
-
-    Raises:
-        FileExistsError: `folder` is there already.
-    """
-    folder = Path(folder)
-    if folder.exists():
-        raise FileExistsError(f"{folder} exists already; choose another folder or remove it")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        part.chmod(0o755)
-        with open(part / "images.npy", "wb") as file:
-            np.save(file, data.images_NHWC, allow_pickle=False)
-            _sync(file)
-        with open(part / "questions.jsonl", "w", encoding="utf-8") as file:
-            file.writelines(json.dumps(dataclasses.asdict(row)) + "\n" for row in data.questions)
-            _sync(file)
-        about = {"format": _FORMAT, "split": data.split, "seed": data.seed}
-        with open(part / "about.json", "w", encoding="utf-8") as file:
-            json.dump({**about, "first_index": data.first_index}, file)
-            _sync(file)
-        os.rename(part, folder)
-    except BaseException:
-        shutil.rmtree(part, ignore_errors=True)
-        raise
-
-
-def _sync(file: IO[Any]) -> None:
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def load_split(folder: str | Path) -> ScenesSplit:
-    """Read what `save_split` wrote; the images stay on disk, memory-mapped and read-only.
-
-    Raises:
-        ValueError: the folder was written in another format.
-    """
-    folder = Path(folder)
-    about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
-    if about.get("format") != _FORMAT:
-        raise ValueError(
-            f"{folder} has format {about.get('format')!r}; need {_FORMAT}: build it again"
-        )
-    images_NHWC = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
-    with open(folder / "questions.jsonl", encoding="utf-8") as file:
-        questions = tuple(QuestionRow(**json.loads(line)) for line in file)
-    return ScenesSplit(
-        split=about["split"],
-        seed=about["seed"],
-        first_index=about["first_index"],
-        images_NHWC=images_NHWC,
-        questions=questions,
     )

@@ -18,7 +18,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from tokenfuse_sdk.atomic import atomic_folder, one_writer
+from tokenfuse_sdk.atomic import atomic_folder, one_writer, remove_unfinished
 from tokenfuse_training.data.scenes.captions import caption, text_example
 from tokenfuse_training.data.scenes.dataset import scene_questions
 from tokenfuse_training.data.scenes.labels import patch_labels
@@ -203,7 +203,9 @@ def open_store(
     if not folder.is_dir():
         try:
             cache.mkdir(parents=True, exist_ok=True)
-            with one_writer(folder):
+            with one_writer(folder) as held:
+                if held:
+                    remove_unfinished(folder)
                 if not folder.is_dir():
                     with atomic_folder(folder, overwrite=False) as temporary:
                         _write(spec, temporary, num_workers or os.cpu_count() or 1, report)
