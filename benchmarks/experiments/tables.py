@@ -19,7 +19,7 @@ from typing import Any
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from curves import plot_curves
+from plots import plot_results
 from results import RESULTS
 
 from tokenfuse_sdk.config import FUSION_KINDS
@@ -27,11 +27,13 @@ from tokenfuse_sdk.flops import count_flops
 from tokenfuse_sdk.sizes import named_config
 
 __all__ = [
+    "PAGES",
     "ablation_rows",
     "accuracy_table",
     "fusion_tables",
     "in_page",
     "mean_and_spread",
+    "newest",
     "sampler_rows",
 ]
 
@@ -227,7 +229,8 @@ def in_page(page: pathlib.Path, title: str, tables: Mapping[str, str]) -> None:
     page.write_text(text, encoding="utf-8")
 
 
-_PAGES = {
+# Name of an experiment: title of its page, and what makes its tables.
+PAGES = {
     "fusion-methods": ("Five ways of fusing", fusion_tables),
     "longer-training": ("Trained three times as long", accuracy_table),
     "ablations": ("Ablations", ablation_rows),
@@ -235,20 +238,25 @@ _PAGES = {
 }
 
 
+def newest(folder: pathlib.Path, experiment: str) -> pathlib.Path | None:
+    """The newest results of an experiment, by the date in their name."""
+    files = folder.glob(f"{experiment}_*.json")
+    return max(files, key=lambda path: path.stem[-10:], default=None)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--results", type=pathlib.Path, default=RESULTS)
     parser.add_argument("--docs", type=pathlib.Path, default=_DOCS)
     options = parser.parse_args()
-    for name, (title, tables) in _PAGES.items():
-        # The newest of each experiment.
-        files = sorted(options.results.glob(f"{name}_*.json"), key=lambda path: path.stem[-10:])
-        if not files:
+    for name, (title, tables) in PAGES.items():
+        file = newest(options.results, name)
+        if file is None:
             continue
-        data = json.loads(files[-1].read_text())
+        data = json.loads(file.read_text())
         in_page(options.docs / f"{name}.md", title, tables(data))
-        plot_curves(data, options.docs / f"{name}.png")
-        print(f"{files[-1].name} -> {options.docs / name}.md, .png")
+        plot_results(data, options.docs / f"{name}.png")
+        print(f"{file.name} -> {options.docs / name}.md, .png")
 
 
 if __name__ == "__main__":

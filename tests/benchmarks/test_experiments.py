@@ -6,7 +6,9 @@ import dataclasses
 import json
 import pathlib
 import re
+import shutil
 
+import numpy as np
 import pytest
 
 pytest.importorskip("sklearn")
@@ -16,16 +18,19 @@ import longer_training
 import samplers
 import torch
 from common_start import common_beginning
-from curves import plot_curves
 from PIL import Image
+from plots import plot_results
+from results import RESULTS
 from run_list import Variant, arguments, config_of, open_results, run_all
 from step_cost import step_memory
 from tables import (
+    PAGES,
     ablation_rows,
     accuracy_table,
     fusion_tables,
     in_page,
     mean_and_spread,
+    newest,
     sampler_rows,
     samples_to,
 )
@@ -156,10 +161,10 @@ def test_samplers_beside_stratified_of_the_same_seed(tmp_path):
     assert "| `stratified` | 50.0 ± 14.1 | 200 ± 0 | 2 of 2 | 50 ± 14 |" in table
     # Reaches 40% with its first point, and 60% never.
     assert "| `odm` | 50.0 ± 0.0 | 100 | 1 of 2 | 50 ± 0 |" in table
-    plot_curves(data, tmp_path / "docs" / "samplers.png")
+    plot_results(data, tmp_path / "docs" / "samplers.png")
     with Image.open(tmp_path / "docs" / "samplers.png") as picture:
         # Two lines and their bands: more than axes and black words.
-        assert len(set(picture.convert("RGB").getdata())) > 50
+        assert len(np.unique(np.asarray(picture.convert("RGB")).reshape(-1, 3), axis=0)) > 50
 
 
 def test_means_and_samples_by_hand():
@@ -205,3 +210,15 @@ def test_longer_training_differs_in_its_steps_alone():
         kind = {"kind": variant.name}
         assert config.model.fusion == short.model.fusion | kind
         assert config.stages == short.stages
+
+
+@pytest.mark.parametrize("experiment", sorted(PAGES))
+def test_pages_tell_what_is_stored(tmp_path, experiment):
+    stored = newest(RESULTS, experiment)
+    page = pathlib.Path(__file__).resolve().parents[2] / "docs" / "results" / f"{experiment}.md"
+    assert stored is not None
+    again = tmp_path / page.name
+    shutil.copy(page, again)
+    title, tables = PAGES[experiment]
+    in_page(again, title, tables(json.loads(stored.read_text())))
+    assert again.read_text() == page.read_text()
