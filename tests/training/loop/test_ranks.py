@@ -38,7 +38,7 @@ JOBS = [
     {"name": "2-to-1", "do": "train", "ranks": 1, "resume": "fsdp2"},
     {"name": "run-2-to-1", "do": "run", "ranks": 1, "resume": "run-fsdp2", "step": 4},
     {"name": "elastic", "do": "elastic", "ranks": 1},
-    {"name": "run-2-to-3", "do": "run", "ranks": 3, "resume": "run-ddp2", "step": 10},
+    {"name": "run-2-to-3", "do": "run", "ranks": 3, "resume": "run-ddp2", "step": 8},
 ]
 # What two runs may differ in.
 CLOCKS = {"seconds", "pictures_per_second", "tflops", "flops_share", "peak_tflops"}
