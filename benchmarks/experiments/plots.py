@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from results import by_variant
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,9 +22,7 @@ def plot_results(data: Mapping[str, Any], png: pathlib.Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    runs: dict[str, list[Mapping[str, Any]]] = {}
-    for run in data["runs"].values():
-        runs.setdefault(run["variant"], []).append(run)
+    runs = by_variant(data)
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()

@@ -5,16 +5,25 @@ from __future__ import annotations
 import datetime
 import json
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 from timing import commit, hardware
 
 from tokenfuse_sdk.atomic import write_file
 
-__all__ = ["RESULTS", "Results"]
+__all__ = ["RESULTS", "Results", "by_variant"]
 
 _DATE = "[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]"
 RESULTS = pathlib.Path(__file__).resolve().parents[1] / "results"
+
+
+def by_variant(data: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """The runs of an experiment's file, in its order."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for run in data["runs"].values():
+        found.setdefault(run["variant"], []).append(run)
+    return found
 
 
 class Results:

@@ -20,7 +20,7 @@ from typing import Any
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from plots import plot_results
-from results import RESULTS
+from results import RESULTS, by_variant
 
 from tokenfuse_sdk.config import FUSION_KINDS
 from tokenfuse_sdk.flops import count_flops
@@ -54,13 +54,6 @@ def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def _by_variant(data: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    found: dict[str, list[dict[str, Any]]] = {}
-    for run in data["runs"].values():
-        found.setdefault(run["variant"], []).append(run)
-    return found
-
-
 def _one(values: Sequence[Mapping[str, Any]], key: str) -> Any:
     """What all runs of a variant have alike."""
     (value,) = {run[key] for run in values}
@@ -73,7 +66,7 @@ def _against(value: float, reference: float) -> str:
 
 def accuracy_table(data: Mapping[str, Any]) -> dict[str, str]:
     """Accuracy and FLOPs of the methods."""
-    runs = _by_variant(data)
+    runs = by_variant(data)
     kinds = [kind for kind in FUSION_KINDS if kind in runs]
     families = sorted({name for kind in kinds for run in runs[kind] for name in run["by_family"]})
     most = _one(runs["concat"], "gflops") if "concat" in runs else None
@@ -158,7 +151,7 @@ _ABLATIONS = {
 
 def ablation_rows(data: Mapping[str, Any]) -> dict[str, str]:
     """The four tables of ablations."""
-    runs = _by_variant(data)
+    runs = by_variant(data)
     return {
         name: _table(
             [name, "accuracy, %", "GFLOPs (GMACs)", "parameters", "seeds"],
@@ -192,7 +185,7 @@ def samples_to(curve: Sequence[Mapping[str, Any]], accuracy: float) -> float | N
 
 def sampler_rows(data: Mapping[str, Any]) -> dict[str, str]:
     """Last accuracy, and samples to stratified's last accuracy of the same seed."""
-    runs = _by_variant(data)
+    runs = by_variant(data)
     bar = {run["seed"]: run["accuracy"] for run in runs.get("stratified", ())}
     rows = []
     for kind, own in runs.items():
