@@ -19,12 +19,11 @@ Runs = Mapping[str, Sequence[Mapping[str, Any]]]
 
 def plot_results(data: Mapping[str, Any], png: pathlib.Path) -> None:
     """Draw all variants of an experiment: means over seeds, with the range of them."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    # Not pyplot: that keeps figures and a backend for the whole process.
     from matplotlib.figure import Figure
 
     runs = by_variant(data)
     figure = Figure(figsize=(8, 4.5), layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     if all("curve" in run for own in runs.values() for run in own):
         _courses(axes, runs)
